@@ -30,5 +30,5 @@ def test_the_orders_table_holds_complete_seeds_alone_and_says_also_what_does_not
     found = table(complete([*lines, _simulated("random", 2, 4, 0.99)]))
     assert "2 seeds" in found
     assert "| one click | 4 | 0.640 [0.640, 0.640] | 0.630 [0.630, 0.630] | 0.660 [0.660, 0.660] |" in found
-    assert "Lowest score first against random: one click -0.010 (ahead 0 times of 6)" in found
-    assert "Most different first against random: one click +0.020 (ahead 6 times of 6)" in found
+    assert "Lowest score first against random: one click -0.010 (ahead in 0 of 6 comparisons)" in found
+    assert "Most different first against random: one click +0.020 (ahead in 6 of 6 comparisons)" in found

@@ -59,7 +59,7 @@ def test_every_method_stands_beside_the_base_with_its_intervals(tmp_path: Path) 
     assert "| one click, IoU | 0.600 | 0.700 (+0.100 [+0.010, +0.200]) | 0.650 (+0.050 [+0.010, +0.200]) |" in lines
     assert "| clicks to IoU .85 (at most 8) | 2.50 | 2.50 | 2.50 |" in lines
     assert "| parameters trained |  | 17 | 17 |" in lines
-    assert "| seconds of training, all in |  | 123 | 123 |" in lines
+    assert "| seconds of training, with encoding and measuring |  | 123 | 123 |" in lines
     assert "| promoted |  | yes | no |" in lines
     assert trained[0].head_parameters == 7, "neither the semantic head's nor the domain's are part of those for prompts"
 

@@ -203,16 +203,17 @@ def report(answers: Sequence[Answer], right: dict[Place, Answer], *, seconds: fl
 
 def describe(found: dict[str, Any], *, given: argparse.Namespace) -> str:
     """The figures in words."""
-    times = ", ".join(
-        f"{kind} ones {found[kind]['p50_s']:.2f}, {found[kind]['p95_s']:.2f} and {found[kind]['p99_s']:.2f} s"
+    warm, cold = (
+        f"{found[kind]['p50_s']:.2f}, {found[kind]['p95_s']:.2f} and {found[kind]['p99_s']:.2f} s"
         for kind in ("warm", "cold")
     )
     return (
-        f"{given.clients} clients on {given.images} images for {given.seconds:.0f} s, from a cold start "
-        f"(`python tests/benchmarks/clients.py`): {found['clicks']} clicks, {found['failed']} failed, "
-        f"{found['wrong_masks']} other masks than a lone client gets ({found['identical']:.0%} identical to the last "
-        f"bit). Half, 95 % and 99 % of clicks are answered within: {times}; a cold click waits for its image, and for "
-        f"those before it. The server's memory: {found['memory_mib'][1]} MiB."
+        f"{given.clients} clients click on {given.images} images for {given.seconds:.0f} s, from a cold start "
+        f"(`python tests/benchmarks/clients.py`). Of {found['clicks']} clicks, {found['failed']} failed, and "
+        f"{found['wrong_masks']} got another mask than a lone client gets ({found['identical']:.0%} are identical to "
+        f"the last bit). Half, 95 % and 99 % of the warm clicks are answered within {warm}. Of the cold clicks, they "
+        f"are answered within {cold}, because a cold click waits until its image and the images before it are encoded. "
+        f"The server takes {found['memory_mib'][1]} MiB of memory."
     )
 
 

@@ -68,8 +68,8 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     commits = ", ".join(sorted({row["commit"] for row in rows}))
     yield ""
     yield (
-        f"{sum(row['promoted'] for row in rows)} of {len(rows)} promoted. Gains over `mobile-sam` on the four held-out "
-        f"images, with 95 % bootstrap intervals. On {machine()}; commit {commits}."
+        f"{sum(row['promoted'] for row in rows)} of {len(rows)} promoted. Gains are over `mobile-sam`, on the four "
+        f"held-out images. On {machine()}; commit {commits}."
     )
 
 

@@ -115,8 +115,9 @@ def main() -> None:
     given = parser.parse_args()
     measured = commit()  # now: the working tree may move on while this runs
     told = (
-        "IoU after a training by `decoder`, and its difference to `mobile-sam`, on held-out nuclei and with the masks "
-        "that `mobile-sam` draws by itself on unrelated photographs, none of which is replayed:"
+        "IoU after a training by `decoder`, and its difference to `mobile-sam`, on held-out nuclei and on unrelated "
+        "photographs. On the photographs, the masks that `mobile-sam` draws by itself count as true; the training "
+        "replays none of these photographs:"
     )
     where = f"{given.decodes} decodes a training, on {machine()}; commit {measured}."
     for text in table(given.nuclei, rows=given.rows, seeds=given.seeds, decodes=given.decodes):

@@ -181,7 +181,7 @@ class Site:
         self.counts.faults += [f"{version} was published, and the registry does not list it" for version in torn]
         return {
             "unserved": self.count_unserved(),
-            "published by who was cut off": self._published_late,
+            "published by a worker that was cut off": self._published_late,
             "gaps": len(set(range(1, len(numbers) + 1)) ^ set(numbers)),
             "torn": len(torn),
             "mixed": self.counts.done["mixed"],

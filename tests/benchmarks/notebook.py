@@ -38,6 +38,7 @@ from PIL import Image
 from torch.nn import functional
 from transformers import SamConfig, SamModel
 
+from backend.amounts import write_amount
 from backend.images.folder import find_image
 from backend.labelstudio.rle import decode_mask
 from backend.registry.checkpoint import read_manifest, write_checkpoint
@@ -50,7 +51,10 @@ from finetuner.data.sample import picture_hash
 from finetuner.data.split import split_images
 
 TITLE = "The public notebook's way to fine-tune SAM, with the encoder in every step, against `samloop train`:"
-TOLD = "One box of one nucleus an image and epoch; ViT-B with random weights, and no more images than the row says."
+TOLD = (
+    "In every epoch, one box of one nucleus is learnt from in every image. ViT-B has random weights, and no more "
+    "images than its row says."
+)
 LADDER = (1, 10, 20, 35, 60)  # epochs of ours, until they are enough
 
 
@@ -239,8 +243,8 @@ def mobile_sam(nuclei: Path, folder: Path, *, images: int, epochs: int) -> list[
         if found >= goal and "not reached" in reached:
             what = f"mobile-sam, to a held-out box IoU of {goal:.3f} (base {base:.3f})"
             theirs, in_all = (
-                f"{sum(seconds):.0f} s, {epochs} epochs",
-                f"{wall_s:.0f} s, {count} epochs, encoding included",
+                f"{sum(seconds):.0f} s, {write_amount(epochs, 'epoch')}",
+                f"{wall_s:.0f} s, {write_amount(count, 'epoch')}, encoding included",
             )
             reached = row(what, theirs, in_all, f"{sum(seconds) / wall_s:.0f} times")
         if len(ours) > 1 and "not reached" not in reached:

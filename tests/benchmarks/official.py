@@ -142,8 +142,8 @@ def main() -> None:
     where = f"{machine()}{', as AVX2' if is_avx2 else ''}"
     text = f"""{write_table(seconds)}
 
-Median of {given.rounds} rounds over HTTP, from the click to the answer. The masks of both have a median IoU of
-{statistics.median(ious):.3f}; samloop may choose another reading of a click. On {where}; commit {measured}."""
+Median of {given.rounds} rounds over HTTP, from the click to the answer. Between the masks of the two, the median IoU
+is {statistics.median(ious):.3f}, because samloop may read a click as another object. On {where}; commit {measured}."""
     sys.stdout.write(text + "\n")
     if not given.print:
         write_result("official-avx2" if is_avx2 else "official", text)

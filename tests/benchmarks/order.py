@@ -163,8 +163,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     seeds, decodes = len({line["seed"] for line in lines}), lines[0]["decodes"]
     images, objects = lines[0]["measured_on"]
     told = (
-        f"Does the order of annotating matter? IoU on the same {images} held-out images ({objects} nuclei)"
-        f" after 4, 8 and 16 annotated ones; {seeds} seeds, mean and range, {decodes} decodes a training:\n\n"
+        f"IoU on the same {images} held-out images ({objects} nuclei), after 4, 8 and 16 images were annotated."
+        f" Mean and range of {seeds} seeds, {decodes} decodes per training:\n\n"
     )
     rows = [f"| prompt | images | {' | '.join(ORDERS.values())} |", "| --- " * (2 + len(ORDERS)) + "|"]
     for metric, prompt in METRICS.items():
@@ -186,7 +186,9 @@ def _gain(lines: Sequence[dict[str, Any]], kind: str) -> str:
             for count in ROUNDS
             for ours, theirs in zip(_at(lines, kind, count), _at(lines, "random", count), strict=True)
         ]
-        told.append(f"{prompt} {np.mean(gains):+.3f} (ahead {sum(gain > 0 for gain in gains)} times of {len(gains)})")
+        told.append(
+            f"{prompt} {np.mean(gains):+.3f} (ahead in {sum(gain > 0 for gain in gains)} of {len(gains)} comparisons)"
+        )
     return f"{ORDERS[kind].capitalize()} against random: {', '.join(told)}."
 
 

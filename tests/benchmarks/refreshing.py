@@ -73,10 +73,11 @@ def main() -> None:
     if (tally.written, held, most) != (untouched, untouched, 1):
         raise SystemExit(f"{tally.written} of {untouched} written; {held} predictions held, {most} a task at most")
     text = (
-        f"A refresh of {count:,} tasks against a Label Studio and a backend that answer at once: all"
-        f" {untouched:,} that nobody had touched got one prediction, {untouched / seconds:.0f} tasks a second; the"
-        f" walk's memory was {peaks[0]:.0f} MiB after a tenth and {peaks[-1]:.0f} MiB in the end. In life the encoder"
-        f" takes the time. `python tests/benchmarks/refreshing.py --tasks {count}`, on {machine()}; commit {measured}."
+        f"A refresh of {count:,} tasks, against a Label Studio and a backend that answer at once, writes one prediction"
+        f" for every task that nobody has touched: {untouched:,} predictions, at {untouched / seconds:.0f} tasks a"
+        f" second. The walk's memory was {peaks[0]:.0f} MiB after a tenth and {peaks[-1]:.0f} MiB at the end. In a real"
+        f" refresh, the encoder takes most of the time. `python tests/benchmarks/refreshing.py --tasks {count}`, on"
+        f" {machine()}; commit {measured}."
     )
     say(text)
     write_result("refreshing", text)

@@ -28,6 +28,8 @@ from benchmarks.quality import base_by_policy
 from benchmarks.synthetic import synthetic
 from benchmarks.trainings import Bench, Trained
 
+from backend.amounts import write_amount
+
 METHODS = ("decoder", "lora", "conv-lora")
 # A training's last resort, by the set; `samloop train` itself takes 600. The head has a fifth of the nuclei's.
 SECONDS = {"nuclei": 200.0, "photographs": 120.0}
@@ -59,7 +61,7 @@ def _metric(title: str, prompt: str, name: str) -> Row:
 
 
 def _after(clicks: int) -> Row:
-    return Row(f"one click + {clicks} corrections, IoU", lambda report: report["clicks"][str(clicks)])
+    return Row(f"one click + {write_amount(clicks, 'correction')}, IoU", lambda report: report["clicks"][str(clicks)])
 
 
 ROWS = (
@@ -68,7 +70,7 @@ ROWS = (
     _metric("one click, over-area", "point", "over_area"),
     _metric("one click, HD95 in px", "point", "hd95_px"),
     Row("clicks to IoU .85 (at most 8)", lambda report: report["clicks_to"]["0.85"]["clicks"], digits=2),
-    Row("within 8 clicks there", lambda report: report["clicks_to"]["0.85"]["reached"], digits=2),
+    Row("share of objects that get there", lambda report: report["clicks_to"]["0.85"]["reached"], digits=2),
     _metric("box, IoU", "box", "iou"),
     _metric("box, Boundary IoU", "box", "boundary_iou"),
     _metric("box, over-area", "box", "over_area"),
@@ -85,7 +87,7 @@ def comparison(trained: Sequence[Trained]) -> str:
         lines.append(_line(row.title, f"{row.of(base):.{row.digits}f}", *cells))
     lines += [
         _line("parameters trained", "", *(f"{one.parameters:,}" for one in trained)),
-        _line("seconds of training, all in", "", *(f"{one.train_s:.0f}" for one in trained)),
+        _line("seconds of training, with encoding and measuring", "", *(f"{one.train_s:.0f}" for one in trained)),
         _line("promoted", "", *("yes" if one.manifest["verdict"]["promote"] else "no" for one in trained)),
     ]
     return "\n".join(lines)
@@ -128,8 +130,9 @@ def policies(export: Path) -> str:
     found = base_by_policy(export)
     single, three = found["the single mask"], found["best of three by predicted IoU"]
     return (
-        f"\n\nOne click's IoU of `mobile-sam` is {single:.3f} by its single mask and {three:.3f} by the best of three"
-        " by predicted IoU; the table has ours (`backend/sam/policy.py`), for base and fine-tuned alike."
+        f"\n\nWith one click, `mobile-sam` reaches an IoU of {single:.3f} by its single mask, and {three:.3f} by the"
+        " best of three by predicted IoU. The table has the mask that samloop chooses (`backend/sam/policy.py`), for"
+        " the base and for trained models alike."
     )
 
 

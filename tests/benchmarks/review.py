@@ -185,12 +185,12 @@ def paint(here: Site) -> str:
     first, *others = visits
     middle: Callable[[str], float] = lambda name: statistics.median(visit[name] for visit in others)  # noqa: E731
     return (
-        f"The page of masks with {first['cards']} held-out objects in Chromium: first paint after"
-        f" {middle('first') / 1000:.2f} s (half of {len(others)} visits; the server's answer takes"
-        f" {middle('answered') / 1000:.2f} s of them), {first['first'] / 1000:.2f} s at a server's very first visit;"
-        f" the {first['pictures']} pictures in view stand after {middle('all') / 1000:.2f} s."
-        f" {first['sent']} pictures are sent, {first['bytes'] / 1000:.0f} kB, none more than"
-        f" {first['larger']:.1f} times as wide as it is shown."
+        f"Chromium first paints the page of masks with {first['cards']} held-out objects after"
+        f" {middle('first') / 1000:.2f} s (median of {len(others)} visits); the server needs"
+        f" {middle('answered') / 1000:.2f} s of that for its answer. The very first visit to a server takes"
+        f" {first['first'] / 1000:.2f} s. After {middle('all') / 1000:.2f} s, the {first['pictures']} pictures in view"
+        f" are there. The server sends {first['sent']} pictures with {first['bytes'] / 1000:.0f} kB in all, none more"
+        f" than {first['larger']:.1f} times as wide as it is shown."
     )
 
 

@@ -32,6 +32,7 @@ from skimage import data
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
+from backend.amounts import write_amount
 from backend.files.children import keep_freed_memory
 from backend.labelstudio.rle import decode_mask, encode_mask
 from backend.masks.polygons import polygons_of_mask
@@ -116,7 +117,11 @@ def decoder(exact: BaseModel, base: BaseModel, peak: float) -> list[tuple[str, s
             fast_ms = ms(lambda parts=parts: [predictor.four_masks(seen, part) for part in parts])
         share = count * PROMPT_GFLOP / fast_ms * 1e3 / peak
         rows.append(
-            (f"decoder, {count} prompt(s)", f"{fast_ms:.0f} ms", f"{against(slow_ms, fast_ms)}; {share:.0%} of peak")
+            (
+                f"decoder, {write_amount(count, 'prompt')}",
+                f"{fast_ms:.0f} ms",
+                f"{against(slow_ms, fast_ms)}; {share:.0%} of peak",
+            )
         )
     return rows
 
@@ -138,12 +143,14 @@ def around(base: BaseModel) -> list[tuple[str, str, str]]:
         outline, most = (
             ms(lambda shape=shape: polygons_of_mask(shape, tolerance_px=0.5)) for shape in (mask, disc(height, width))
         )
-        rows.append((f"mask to polygons, {width}x{height}", f"{outline:.1f} ms", f"of a disc that fills it {most:.0f}"))
+        rows.append(
+            (f"mask to polygons, {width}x{height}", f"{outline:.1f} ms", f"of a disc that fills it {most:.0f} ms")
+        )
         rows.append(
             (
                 f"mask to JSON, {width}x{height}",
                 f"{enlarge + encoded + text:.1f} ms",
-                f"enlarging {enlarge:.1f}, RLE {encoded:.1f}, JSON {text:.1f}",
+                f"enlarging {enlarge:.1f} ms, RLE {encoded:.1f} ms, JSON {text:.1f} ms",
             )
         )
     return rows
@@ -220,13 +227,15 @@ def over_http(base: BaseModel, settings: Settings) -> list[tuple[str, str, str]]
         for number, size in ((0, "1024x768"), (1, "4000x3000")):
             cold_ms = clients.click(session, (number, 0)).seconds * 1e3
             warm_ms = ms(lambda number=number: clients.click(session, (number, 0)), times=15)
-            rows.append((f"cold click over HTTP, {size}", f"{cold_ms:.0f} ms", f"the encoder {encode_ms:.0f} of them"))
+            rows.append(
+                (f"cold click over HTTP, {size}", f"{cold_ms:.0f} ms", f"{encode_ms:.0f} ms of it in the encoder")
+            )
             around_ms = warm_ms - decode_ms
             rows.append(
-                (f"warm click over HTTP, {size}", f"{warm_ms:.0f} ms", f"all around the decoder {around_ms:.0f}")
+                (f"warm click over HTTP, {size}", f"{warm_ms:.0f} ms", f"{around_ms:.0f} ms of it outside the decoder")
             )
         rows.append(batch(server, session, tasks[2:], encode_ms=encode_ms))
-        rows.append(("memory of the server", f"{server.memory_bytes() >> 20} MiB", "after all of that"))
+        rows.append(("memory of the server", f"{server.memory_bytes() >> 20} MiB", "after the rows above"))
     return rows
 
 
@@ -254,7 +263,7 @@ def batch(
     return (
         f"batch of {len(tasks)}, two rectangles an image",
         f"{image_ms:.0f} ms an image",
-        f"the encoder alone {encode_ms:.0f}",
+        f"the encoder alone {encode_ms:.0f} ms",
     )
 
 
@@ -279,8 +288,8 @@ def main() -> None:
     name = str(base.encoder_dtype).removeprefix("torch.")
     text = f"""{table}
 
-`mobile-sam` in {name} unless said otherwise; ViT-B with random weights. Peak of a multiplication of matrices, the same
-run: {peak32:.0f} GFLOP/s in float32, {peak:.0f} in {name}. On {machine()}; commit {measured}."""
+`mobile-sam` in {name}, unless a row says otherwise; ViT-B has random weights. In the same run, a multiplication of
+matrices peaks at {peak32:.0f} GFLOP/s in float32, and at {peak:.0f} in {name}. On {machine()}; commit {measured}."""
     sys.stdout.write(text + "\n")
     if "--print" not in sys.argv:
         write_result("bench", text)

@@ -43,7 +43,7 @@ from finetuner.training.weights import TrainedWeights
 
 COFFEE = Image.fromarray(data.coffee())
 CONFIG = TrainConfig(background_share=0.0, box_share=0.5)
-PARTS = ("prompts to masks", "losses", "back", "clip, move, average")
+PARTS = ("masks from prompts", "losses", "the backward pass", "clipping, moving and averaging weights")
 _TIMES = 7
 
 
@@ -172,14 +172,15 @@ def main() -> None:
             f"| {title}, {dtype} | {ms[who]:.0f} ms | {ms[who] / len(prompts):.0f} ms | {counts[who]:.0f} "
             f"| {rate:.0f} | {rate / peaks[who]:.0%} |"
         )
-    shares = ", ".join(f"{title} {part:.0f} ms" for title, part in zip(PARTS, parts, strict=True))
+    shares = ", ".join(f"{part:.0f} ms for {title}" for title, part in zip(PARTS, parts, strict=True))
     table = "\n".join(lines)
     text = f"""{table}
 
 A step of the decoder's training on `mobile-sam`, {len(prompts)} prompts of an image whose embedding is kept, four masks
-a prompt (transformers: three): {ms[1] / ms[0]:.1f} times as fast, both in the same run by turns (`python
-tests/benchmarks/step.py`). Where ours goes: {shares}. Peak of a multiplication of matrices: {peaks[0]:.0f} GFLOP/s in
-{name}, {peaks[1]:.0f} in float32. On {machine()}; commit {measured}."""
+a prompt (transformers: three). samloop is {ms[1] / ms[0]:.1f} times as fast; both take turns in the same run (`python
+tests/benchmarks/step.py`). A step of samloop takes {shares}.
+A multiplication of matrices peaks at {peaks[0]:.0f} GFLOP/s in {name}, and at {peaks[1]:.0f} in float32.
+On {machine()}; commit {measured}."""
     say(text)
     if "--print" not in sys.argv:
         write_result("step", text)

@@ -165,10 +165,10 @@ def main() -> None:
         table = write_table(list(judge(given.nuclei, seconds=given.seconds, folder=folder)))
     say(table)
     text = (
-        "Share of annotations that are called suspicious: of the nuclei as they were annotated, and with planted "
-        f"mistakes. Precision: where one annotation in ten has one of these mistakes.\n\n{table}\n\n"
-        "The thresholds were chosen on these objects, for few false alarms. Wrong labels have a table of their own, "
-        "below. "
+        "Share of annotations that a rule doubts: of the nuclei as they were annotated, and of nuclei with planted "
+        "mistakes. Precision is the share of doubted annotations that are wrong, if one annotation in ten has one of "
+        f"these mistakes.\n\n{table}\n\n"
+        "The thresholds were chosen on these objects, for few false alarms. "
         f"`python tests/benchmarks/suspicious.py`, {given.seconds:.0f} s of training on either half, on {machine()}; "
         f"commit {measured}."
     )

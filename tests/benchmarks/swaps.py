@@ -256,8 +256,8 @@ def run_swaps(folder: Path, model: Path, *, ways: Sequence[str | None], compares
             ("swaps: versions swapped in", len(ways) - corrupt),
             ("swaps: corrupt versions", corrupt),
             ("swaps: clicks answered", counts.done["clicks answered"]),
-            (f"swaps: p99 of a click, times that without ({MOST_TIMES} at most)", round(slower, 2)),
-            (f"swaps: memory grown, MiB ({MOST_MIB} at most)", grown >> 20),
+            (f"swaps: p99 of a click, over the p99 without swaps (at most {MOST_TIMES})", round(slower, 2)),
+            (f"swaps: growth of memory, MiB (at most {MOST_MIB})", grown >> 20),
         ],
         wrongs={
             "corrupt and served": len(publisher.served_wrongly),

@@ -63,9 +63,9 @@ def synthetic(images: int = IMAGES, *, steps: int = STEPS) -> str:
     held_out = images // _HELD_OUT
     by_label = ", ".join(f"{label} {figures.iou:.3f}" for label, figures in report.labels.items())
     return (
-        f"Of four labels on textured ground (`tests/benchmarks/shapes.py`: {images - held_out} pictures to learn from, "
-        f"{held_out} held out) the semantic head finds, without a prompt, a mean IoU of {report.mean.iou:.3f} "
-        f"({by_label}) and Boundary IoU of {report.mean.boundary_iou:.3f} after {steps} steps; "
+        f"With four labels on textured ground (`tests/benchmarks/shapes.py`: {images - held_out} images to learn from, "
+        f"{held_out} held out), the semantic head reaches a mean IoU of {report.mean.iou:.3f} ({by_label}) and a mean "
+        f"Boundary IoU of {report.mean.boundary_iou:.3f} after {steps} steps. That takes "
         f"{time.process_time() - began:.0f} core-seconds in all."
     )
 

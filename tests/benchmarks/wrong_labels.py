@@ -163,8 +163,9 @@ def main() -> None:
         others += [write_row(f"{name}, from {least}", labels, counts[least]) for least in _OTHERS]
         say(rows[-1])
     text = (
-        f"One label in ten is wrong. The page doubts a label where another leads by {LEAST_LEAD} or more. Right labels "
-        f"doubted: where no label is wrong; the rest: {_ROUNDS} rounds of planted labels.\n\n"
+        f"The page doubts a label if another label is ahead by {LEAST_LEAD} of probability or more. "
+        '"Right labels doubted" is measured on the labels as they are. The other columns are measured in '
+        f"{_ROUNDS} rounds, in which one label in ten is replaced by a wrong one.\n\n"
         + "\n".join(rows)
         + "\n\nOther thresholds:\n\n"
         + "\n".join([*rows[:2], *others])

@@ -33,6 +33,7 @@ from skimage import data
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import SamConfig, SamModel, SamVisionConfig
 
+from backend.amounts import write_amount
 from backend.masks.prompt import Click, Prompt
 from backend.sam.automatic import AutomaticRules, automatic_masks
 from backend.sam.canvas import pixels_on_canvas
@@ -170,7 +171,12 @@ def measure_clicks() -> None:
                 lambda p=half, t=labels: plain(image_embeddings=features, input_points=p, input_labels=t), times=5
             )
         taken = ms(lambda prompts=prompts: predictor.decode(seen, prompts), times=5)
-        say(f"{count} click(s) to masks of 1024x768", f"{taken:.1f} ms", f"{theirs:.1f} ms", goals.get(count, ""))
+        say(
+            f"{write_amount(count, 'click')} to masks of 1024x768",
+            f"{taken:.1f} ms",
+            f"{theirs:.1f} ms",
+            goals.get(count, ""),
+        )
     taken = ms(lambda: automatic_masks(predictor, seen, rules=AutomaticRules()), times=3)
     say("automatic masks of an image", f"{taken:.0f} ms")
 
