@@ -85,6 +85,20 @@ def test_every_command_and_option_that_is_named_exists(page: Path) -> None:
             assert option in known, f"{page.name}: samloop {name} {option}"
 
 
+def test_every_command_and_option_in_an_example_of_a_help_text_exists() -> None:
+    tree = typer.main.get_command(app)
+    assert isinstance(tree, TyperGroup)
+    examples = [
+        shlex.split(example)
+        for command in tree.commands.values()
+        for example in re.findall(r"`samloop ([^`]+)`", command.help or "")
+    ]
+    assert len(examples) > 5
+    for name, *words in examples:
+        known = {option for parameter in tree.commands[name].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known, name
+
+
 @ON_PAGES
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()

@@ -36,7 +36,7 @@ class Lines(Console):
 
 
 out, err = Lines(), Lines(stderr=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 def project_option(says: str) -> OptionInfo:

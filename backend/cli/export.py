@@ -20,22 +20,28 @@ def export(
         Literal["hf", "sam", "onnx"],
         typer.Option(
             "--format",
-            help="hf: transformers' save_pretrained; sam: the state dict of the family's own code; "
-            "onnx: the image encoder, and the prompt encoder with the mask decoder.",
+            help="hf: a folder for transformers; sam: a state dict for the code that the model's authors published; "
+            "onnx: two graphs, the image encoder, and the prompt encoder with the mask decoder.",
         ),
     ],
-    project: Annotated[int | None, project_option("Export the version that serves this project, or --version.")] = None,
+    project: Annotated[
+        int | None, project_option("Export the version that serves this project, or the version that --version names.")
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Export the checkpoint in this folder.", exists=True, file_okay=False)
     ] = None,
     version: Annotated[
         str | None,
         typer.Option(
-            help="With --project: this version, by its long name or the short one that pages show (v3-1a2b3c)."
+            help="With --project: the version to export, by its long name or its short name on the pages (v3-1a2b3c)."
         ),
     ] = None,
 ) -> None:
-    """Write a fine-tuned model for other programs, with a model card."""
+    """Write a fine-tuned model for other programs, with a model card.
+
+    Examples: `samloop export --project 1 --format onnx --out exported/`, and
+    `samloop export --checkpoint checkpoint/ --format hf --out exported/`
+    """
     if (project is None) == (checkpoint is None):
         raise BadInput("give --project N or --checkpoint DIR, one of the two")
     if version is not None and project is None:

@@ -56,9 +56,9 @@ def settings_markdown() -> str:
 def doctor(
     project: Annotated[int | None, project_option("Check this Label Studio project too.")] = None,
 ) -> None:
-    """Check settings, Label Studio, queue, registry, weights, memory and a project; tell how to mend what is wrong.
+    """Check settings, Label Studio, queue, registry, weights, memory and a project; say how to mend what is wrong.
 
-    One line a check; exit status 1 if anything is wrong.
+    Prints a line for every check, and exits with 1 if anything is wrong.
     """
     healthy = True
     for name, check in _checks(project):

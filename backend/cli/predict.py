@@ -56,16 +56,18 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
         str | None,
         typer.Option(
             metavar="URL",
-            help="The address of the images' folder for the importing project, such as /data/local-files/?d=folder; "
-            "default: the export's addresses, which only its own Label Studio can show.",
+            help="Address at which the importing Label Studio finds the images' folder, such as "
+            "/data/local-files/?d=folder; default: the export's addresses, which only its own Label Studio can show.",
         ),
     ] = None,
 ) -> None:
-    """Pre-annotate every task of an export without a prompt, for Label Studio's import.
+    """Pre-annotate every task of an export, and write a file for Label Studio's import; no prompts are needed.
 
-    A checkpoint with a semantic head gives one region per object and label; any other model outlines everything that
-    stands out. Annotations in the export are ignored. Importing the file creates new tasks: choose a project without
-    these images.
+    A checkpoint with a semantic head gives a region for every object, with its label; any other model outlines
+    everything that stands out. Annotations in the export are ignored. Importing the file creates new tasks: choose a
+    project without these images.
+
+    Example: `samloop predict --export export.json --images images/ --checkpoint checkpoint/ --out predictions.json`
     """
     settings, out_file = load_settings(), new_file(out_file)  # before PyTorch loads: a mistake is told at once
     from backend.images.folder import ImageFolder

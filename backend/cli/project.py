@@ -27,12 +27,12 @@ def connect(
         typer.Option(
             min=int(TRAIN_AFTER.lowest),
             max=int(TRAIN_AFTER.highest),
-            help="Train by itself after so many new, changed or deleted annotations; 0: never; default: unchanged.",
+            help="Train automatically after so many new, changed or deleted annotations; 0: never; default: as before.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Register the backend and its webhook (with its credentials) in a project; safe to repeat.
+    """Register the backend and its webhook, with credentials, in a project; safe to repeat.
 
     It also creates a data-manager tab with the untouched tasks, lowest score first, links the review page in the
     project's instructions and description, and says what the labelling interface lacks.

@@ -19,7 +19,7 @@ def refresh(
     cancel: Annotated[bool, typer.Option("--cancel", help="End the running and the waiting refreshes.")] = False,  # noqa: FBT002 - typer's flags
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch the refresh until it ends.")] = True,  # noqa: FBT002
 ) -> None:
-    """Pre-annotate every task without annotation or draft with the served version.
+    """Let the served version pre-annotate every task that nobody has touched.
 
     The same job runs by itself after every promotion. Ctrl-C stops watching; the refresh goes on (--cancel ends it).
     """

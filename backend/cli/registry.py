@@ -61,25 +61,28 @@ def _row(manifest: "Manifest", *, served: str | None) -> dict[str, object]:
 def promote(
     version: Annotated[
         str,
-        typer.Argument(help="Its long name, or its short name on the pages (v3-1a2b3c); `base` for the base model."),
+        typer.Argument(
+            help="The version to serve, by its long name or its short name on the pages (v3-1a2b3c); or `base`."
+        ),
     ],
     project: ProjectOption,
     reason: Reason = "promoted by hand",
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """Serve this version from now on. Running servers switch within two seconds."""
+    """Serve this version from now on; running servers switch within two seconds."""
     _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
 
 
 def rollback(
     project: ProjectOption,
     version: Annotated[
-        str | None, typer.Argument(help="Its long or short name, or `base`; default: the version before.")
+        str | None,
+        typer.Argument(help="The version to serve, by its long or short name, or `base`; default: the version before."),
     ] = None,
     reason: Reason = "rolled back by hand",
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """Serve an earlier version again."""
+    """Serve an earlier version again; running servers switch within two seconds."""
     from backend.registry.opening import open_registry
 
     if version is not None:

@@ -34,9 +34,9 @@ def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = Fals
 def worker(
     refresh: Annotated[bool, typer.Option("--refresh", help="Refresh pre-annotations instead of training.")] = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """Run one worker, which trains, or with --refresh refreshes pre-annotations; needs REDIS_URL.
+    """Run one worker that trains or, with --refresh, refreshes pre-annotations; needs REDIS_URL.
 
-    Start as many workers as projects should train at the same time, and one with --refresh.
+    Start as many workers as projects should train at the same time, and one more with --refresh.
     """
     from backend.work.jobs import QUEUE, REFRESH_QUEUE, REFRESHING, RUNNABLE
     from finetuner.worker import run_worker

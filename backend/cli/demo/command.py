@@ -21,7 +21,9 @@ def demo(
     ] = 8080,
     directory: Annotated[
         Path | None,
-        typer.Option("--dir", help="Folder for all data; a later demo in it continues. Default: a new folder."),
+        typer.Option(
+            "--dir", help="Folder for all data; a later demo in the same folder continues; default: a new folder."
+        ),
     ] = None,
 ) -> None:
     """Start a real Label Studio with a sample project, the backend, a worker and the embedded Valkey."""

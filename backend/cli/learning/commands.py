@@ -36,7 +36,7 @@ LabelConfigFile = Annotated[
 
 def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     project: Annotated[int | None, project_option("Queue a training of this project.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it ends.")] = False,  # noqa: FBT002 - typer's flags
+    wait: Annotated[bool, typer.Option("--wait", help="With --project: follow the training until it ends.")] = False,  # noqa: FBT002 - typer's flags
     export: Export = None,
     images: Images = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the checkpoint.", file_okay=False)] = None,
@@ -45,9 +45,9 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         typer.Option(help="What the training changes; default: SAMLOOP_METHOD.", show_default=False),
     ] = None,
     head: Annotated[
-        Head,
-        typer.Option(help="semantic: also train a head that pre-annotates without prompts."),
-    ] = "promptable",
+        Head | None,
+        typer.Option(help="semantic: also train a head that pre-annotates without prompts; default: promptable."),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -63,14 +63,30 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of every random draw: the same seed gives the same weights.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Seed of every random draw: the same seed gives the same weights; default: 0."),
+    ] = None,
     label_config: LabelConfigFile = None,
 ) -> None:
-    """Train on a project (--project, queued) or on an export (--export, without Label Studio)."""
+    """Train on a project, in the queue, or on an export, offline and without Label Studio.
+
+    All options but --project and --wait are for an export: a training of a project goes by its worker's settings.
+
+    Examples: `samloop train --project 1 --wait`, and
+    `samloop train --export export.json --images images/ --out checkpoint/`
+    """
     if project is not None:
-        if export or images or out_dir or label_config:
-            raise BadInput("--project trains in the queue and --export offline: give either, not both")
+        _refuse_options(
+            export=export,
+            images=images,
+            out=out_dir,
+            method=method,
+            head=head,
+            epochs=epochs,
+            seconds=seconds,
+            seed=seed,
+            label_config=label_config,
+        )
         from backend.cli.queue import train_project
 
         train_project(project, wait=wait)
@@ -88,10 +104,10 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
             out_dir,
             settings=settings,
             method=method,
-            head=head,
+            head=head or "promptable",
             epochs=epochs,
             seconds=seconds,
-            seed=seed,
+            seed=seed or 0,
             label_config=label_config,
             progress=progress,
         )
@@ -100,6 +116,19 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         out.print(forgetting.sentence)
     for line in name_next_steps(export, images, out_dir, version=manifest.version, verdict=manifest.verdict):
         out.print(line)
+
+
+def _refuse_options(**offline: object) -> None:
+    """Refuse the options of an offline training that were given for the training of a project.
+
+    Raises:
+        BadInput: an option has a value; the message names every such option.
+    """
+    if given := [f"--{name.replace('_', '-')}" for name, value in offline.items() if value is not None]:
+        raise BadInput(
+            f"{', '.join(given)} cannot be used with --project: a training of a project goes by its worker's settings, "
+            "such as SAMLOOP_METHOD; train on an export (--export) to use these options"
+        )
 
 
 def name_next_steps(
@@ -137,12 +166,15 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         ),
     ] = None,
     champion: Annotated[
-        Path | None, typer.Option(help="Folder of the checkpoint to compare it with.", exists=True, file_okay=False)
+        Path | None, typer.Option(help="Folder of another checkpoint to compare it with.", exists=True, file_okay=False)
     ] = None,
     label_config: LabelConfigFile = None,
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """Measure the base model, and a checkpoint against it, on the held-out images of an export."""
+    """Measure the base model, and a checkpoint against it, on the held-out images of an export.
+
+    Example: `samloop evaluate --export export.json --images images/ --checkpoint checkpoint/`
+    """
     if not (export and images):
         raise BadInput("give --export FILE and --images DIR (and --checkpoint DIR to compare with the base model)")
     settings = load_settings()

@@ -31,7 +31,7 @@ def order(
     """Fill a data-manager tab with the tasks to label next; safe to repeat.
 
     While fewer than 20 tasks are annotated, it chooses the tasks whose images differ most from one another (k-means on
-    mean embeddings). After that it chooses the tasks with the lowest scores, and sets the label stream to go by score
+    mean embeddings). From then on it chooses the tasks with the lowest scores, and orders the label stream by score
     too. Every tenth task is drawn at random, so that the held-out images stay unbiased.
     """
     from backend.cli.order.choice import ENOUGH, draw_at_random, mix_in_random

@@ -91,3 +91,11 @@ def test_a_checkpoint_is_never_overwritten_and_that_is_told_before_anything_is_r
     with pytest.raises(BadInput, match=r"cannot be written: .*manifest\.json is no folder"):
         learning.train(export=tmp_path / "no export", images=tmp_path, out_dir=tmp_path / "manifest.json" / "out")
     assert (tmp_path / "manifest.json").read_text() == "{}"
+
+
+def test_an_option_that_a_training_of_a_project_would_ignore_is_refused_by_its_name() -> None:
+    done = CliRunner().invoke(
+        app, ["train", "--project", "1", "--method", "lora", "--seed", "0", "--label-config", __file__]
+    )
+    assert isinstance(done.exception, BadInput)
+    assert str(done.exception).startswith("--method, --seed, --label-config cannot be used with --project: ")
