@@ -128,8 +128,18 @@ def test_panels_on_roofs_are_read_where_they_are_large_enough_to_be_outlined(tmp
         ],
     }
     images = [f"train/{image}.png" for image in (1, 2, 3)]
-    source = _commit_clone(tmp_path, _source("aerial"), images=images, notes={"train/_annotations.coco.json": notes})
+    source = _commit_clone(
+        tmp_path, _source("solar panels"), images=images, notes={"train/_annotations.coco.json": notes}
+    )
     assert _read(source, tmp_path) == [[("Panel", (10, 10, 29, 19))]]
+
+
+def test_buildings_are_read_up_to_the_edge_of_the_image(tmp_path: Path) -> None:
+    outlines = [[[80.0, 70.0], [120.5, 70.0], [120.5, 95.0], [80.0, 95.0]], [[0, 0], [2, 0], [2, 1], [0, 1]]]
+    folder = "data_building/test"
+    notes = {f"{folder}/DJI_1.json": {"shapes": [{"label": "building", "points": outline} for outline in outlines]}}
+    source = _commit_clone(tmp_path, _source("drone"), images=[f"{folder}/DJI_1.jpg"], notes=notes)
+    assert _read(source, tmp_path) == [[("Building", (80, 70, 99, 79))]]
 
 
 def test_food_is_read_without_the_plate_that_it_lies_on(tmp_path: Path) -> None:
@@ -151,7 +161,7 @@ def test_food_is_read_without_the_plate_that_it_lies_on(tmp_path: Path) -> None:
 
 def test_a_clone_that_is_missing_is_named_with_the_place_to_put_it(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"no clone of github\.com/tarunmangla/rooftop-solar-pv: clone it to "):
-        _source("aerial").pictures(tmp_path)
+        _source("solar panels").pictures(tmp_path)
 
 
 def test_the_bench_has_images_of_six_kinds_with_their_origins_and_licences() -> None:

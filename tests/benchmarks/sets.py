@@ -206,6 +206,18 @@ def _panels(clone: Clone, count: int) -> Iterator[Picture]:
             yield _picture(name, image, "Panel", masks[:_OBJECTS_OF_AN_IMAGE])
 
 
+def _roofs(clone: Clone, count: int) -> Iterator[Picture]:
+    """Buildings seen from a drone, outlined in labelme. They come from one flight, so that images show them again."""
+    folder = "data_building/test"
+    for name in draw_first((name for name in clone.names if re.fullmatch(rf"{folder}/\w+\.json", name)), count):
+        image = clone.image(f"{name.removesuffix('json')}jpg")
+        outlines = [np.array(shape["points"]) for shape in json.loads(clone.read(name))["shapes"]]
+        drawn = [draw_outline(line[:, 0], line[:, 1], size=image.size) for line in outlines]
+        masks = [mask for mask in drawn if mask.sum() >= 0.001 * mask.size]
+        if masks:
+            yield _picture(name, image, "Building", masks[:_OBJECTS_OF_AN_IMAGE])
+
+
 def _food(clone: Clone, count: int) -> Iterator[Picture]:
     """Food on plates, outlined in VGG's Image Annotator. The plates are left out: their outlines enclose the food."""
     regions = {}
@@ -296,6 +308,15 @@ SOURCES = (
         images=60,
         digest="d2c0920b26be",
         read=_panels,
+    ),
+    Source(
+        name="buildings from a drone (aerial)",
+        repository="nisaneretva/building-segmentation-detectron2",
+        commit="fd8158eb6b5da5002dd01185d828b92ab55e88a8",
+        licence="MIT",
+        images=31,
+        digest="1cdd4c3027ef",
+        read=_roofs,
     ),
     Source(
         name="food on plates",
