@@ -3,8 +3,8 @@
 The map, from the door inwards:
 
     evaluation  writes down webhooks and answers, and compares in background threads
-    missed      heals what webhooks missed
-    deleted     finds deletions that no webhook told of
+    missed      makes up for webhooks that were lost
+    deleted     finds deletions that no webhook reported
     lanes       works on several projects at once
     backlog     a project's annotations that wait for their comparison
     comparing   compares one annotation with our masks

@@ -1,7 +1,8 @@
-"""Finds annotations that were deleted while no webhook told of it.
+"""Finds annotations whose deletion no webhook reported.
 
 Label Studio tells how many annotations a project has, and the ledger which of them we know. A deletion without a
-webhook lowers the number of those that we do not know. Only then are the known ones looked up, some thousands a look.
+webhook lowers the number of those that we do not know. Only then does every look check some thousands of the known
+annotations.
 """
 
 import json
@@ -23,7 +24,7 @@ class Counted:
 
     Attributes:
         unknown: how many of the project's annotations the ledger does not know.
-        after: the id after which the known annotations are to be looked up; None: none is.
+        after: the id after which the known annotations have to be checked; None: no check is due.
     """
 
     unknown: int
@@ -41,12 +42,12 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class DeletedAnnotations:
-    """Looks for deletions, a project at a time.
+    """Looks for deletions in a project.
 
     Attributes:
-        connection: keeps where the looks stand.
+        connection: the queue's Redis, which keeps where the looks stand.
         live: knows the annotations.
-        most: how many annotations of a project one look looks up; the next look goes on.
+        most: how many annotations of a project a look checks; the next look goes on from there.
     """
 
     connection: Redis
@@ -61,7 +62,7 @@ class DeletedAnnotations:
         Args:
             project_id: where to look.
             annotations: of the project's Label Studio.
-            arriving: annotations that this look learnt of, and that are about to be written down.
+            arriving: annotations that this look has found, and that are about to be written down.
             settled: annotations that changed later (`updated_at`) may not be visible in Label Studio yet.
 
         Raises:

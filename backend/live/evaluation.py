@@ -48,11 +48,11 @@ class LiveEvaluation:
     """Compares what people submit with what we sent. Safe for any number of threads, and of processes on one folder.
 
     Args:
-        root: a folder in MODEL_DIR. It and a folder for every project are made, provided MODEL_DIR exists.
+        root: a folder in MODEL_DIR; it is made, with a folder for every project, if MODEL_DIR exists.
         label_studio: returns the project's Label Studio, or None where it is not known.
         max_pixels: masks of larger images are not compared, px.
         adopt_after_s: how old an annotation of another process must be before this process adopts it, s.
-        is_missing: returns whether Label Studio has no such project. No answer is kept of a missing project.
+        is_missing: returns whether Label Studio has no such project. Nothing is remembered of a missing project.
         sharing: brings the folder's files to other machines.
         clock: returns the time by which pauses are measured, s.
 
@@ -114,7 +114,7 @@ class LiveEvaluation:
         self._lanes.stop(within_s=_LONGEST_STOP_S)
 
     def note_changes(self, project_id: int, changes: Iterable[AnnotationChange]) -> None:
-        """Write down a webhook's changes, in less than a millisecond an annotation."""
+        """Write down a webhook's changes, in less than a millisecond per annotation."""
         ledger = self._ledger(project_id)
         self.recent_projects()
         with self._lock:
@@ -141,12 +141,12 @@ class LiveEvaluation:
         )
 
     def knows(self, project_id: int, change: AnnotationChange) -> bool:
-        """Return whether a webhook, or a look for missed ones, told of this change already."""
+        """Return whether a webhook, or a look for missed webhooks, has reported this change already."""
         latest = self._ledger(project_id).latest_at(change.annotation_id)
         return latest is None if change.task_id is None else latest is not None and latest >= change.at
 
     def list_known(self, project_id: int) -> dict[int, str]:
-        """Return the annotations that were told of and not deleted: the latest known `updated_at`, by id."""
+        """Return the latest known `updated_at` of every annotation that was reported and not deleted, by id."""
         return self._ledger(project_id).list_known()
 
     def remember_sent(self, project_id: int, regions: Sequence[Region]) -> None:
@@ -192,7 +192,7 @@ class LiveEvaluation:
         return sum(len(self._ledger(project_id).pending()) for project_id in among)
 
     def compare_waiting(self) -> int:
-        """Compare the waiting annotations now, a project after another, and return how many still wait.
+        """Compare the waiting annotations now, project by project, and return how many still wait.
 
         Raises:
             SamloopError: a Label Studio does not answer.

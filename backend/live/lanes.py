@@ -1,4 +1,4 @@
-"""Works on several projects at once, so that a project whose Label Studio is slow keeps no other project waiting."""
+"""Works on several projects at once, so that no project waits for another whose Label Studio is slow."""
 
 import logging
 import queue
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class ProjectLanes:
-    """Calls `work` for the projects that were submitted, and for one project once at a time. Safe for any threads.
+    """Calls `work` for the submitted projects, never twice at once for one project. Safe for any number of threads.
 
     Args:
         work: does what there is to do in the project with this id.
@@ -36,7 +36,7 @@ class ProjectLanes:
             thread.start()
 
     def submit(self, project_id: int) -> None:
-        """Ask for work on a project. One that is worked on now is worked on once more, for it may have more to do."""
+        """Ask for work on a project. If work on it is running, it is done once more, for there may be more to do."""
         with self._lock:
             is_held = project_id in self._again
             self._again[project_id] = is_held

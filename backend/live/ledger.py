@@ -59,7 +59,7 @@ class Ledger:
             return annotation_id in self._done_at
 
     def latest_at(self, annotation_id: int) -> str | None:
-        """Return the latest state of the annotation that a line tells of; None for an unknown or deleted annotation."""
+        """Return the annotation's latest state in any line; None for an unknown or deleted annotation."""
         with self._lock:
             self._read()
             return self._latest_at.get(annotation_id)
@@ -71,7 +71,7 @@ class Ledger:
             return dict(self._latest_at)
 
     def compact(self, *, most_outdated: int = _MOST_OUTDATED) -> bool:
-        """Take out the outdated lines where they outnumber the lines that count; return whether it did.
+        """Take out the outdated lines if they outnumber the lines that count; return whether they did.
 
         Other processes may append and read meanwhile: writers wait, and readers start over with the new file.
 

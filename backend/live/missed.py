@@ -1,8 +1,8 @@
-"""Heals what webhooks missed. Label Studio sends a webhook once and waits a second: nobody repeats one that was lost.
+"""Makes up for lost webhooks. Label Studio sends a webhook once and waits a second; nobody repeats a lost webhook.
 
 A look asks Label Studio for the tasks that people annotated since the look before, and for the number of annotations:
-two requests a project in use. What no webhook told of is handled as if one had: it is compared, it counts towards the
-next training, and it starts one where the project asks for that. A missing webhook is created again.
+two requests for every project in use. It handles an unreported annotation as if its webhook had come: it is compared,
+counts towards the next training, and starts one if the project asks for that. A missing webhook is created again.
 """
 
 import json
@@ -62,10 +62,10 @@ class OwnWebhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
-    """What the last look that healed something did, `at` (ISO 8601 in UTC).
+    """The last look that found something, `at` (ISO 8601 in UTC).
 
-    `changes` counts annotations, also deleted ones, that no webhook told of; `webhook_restored`: the webhook was
-    missing, and was created.
+    `changes` counts the annotations, deleted ones too, that no webhook had reported. `webhook_restored`: the webhook
+    was missing, and was created again.
     """
 
     at: str
@@ -74,16 +74,16 @@ class Missed:
 
 
 class MissedChanges:
-    """Looks for annotations that no webhook told of. For any number of servers: one of them looks.
+    """Looks for annotations that no webhook reported. Of any number of servers, one looks at a time.
 
     Args:
-        connection: the queue's Redis, which keeps up to when the annotations of a project are known.
+        connection: the queue's Redis, which keeps the date up to which a project's annotations are known.
         projects: the projects in use.
         label_studio: returns the project's Label Studio, None where it is not known.
         live: compares annotations with what we sent.
         automatic: counts changed annotations.
         queue: takes the requests for trainings.
-        webhook: what is created again where it is missing.
+        webhook: created again in projects that lack it.
         every_s: seconds between two looks.
         clock: returns Unix time, s; None: Redis' own.
     """
@@ -128,7 +128,7 @@ class MissedChanges:
             raise away
 
     def last(self, project_id: int) -> Missed | None:
-        """Return what was healed last in the project; None after a week without.
+        """Return the last look that found something in the project; None if that was over a week ago.
 
         Raises:
             Unavailable: Redis cannot be reached.

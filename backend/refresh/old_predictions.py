@@ -18,8 +18,8 @@ Patiently = Callable[[Callable[[], Any]], Any]  # calls its argument, again and 
 def delete_version(version: str, *, store: PredictionStore, patiently: Patiently) -> int:
     """Delete a version's predictions on untouched tasks and return how many.
 
-    One request deletes them all where no touched task has any; otherwise they go one by one. A task that somebody
-    begins between the look and the request loses its old prediction, not its annotation.
+    If no touched task has a prediction of this version, one request deletes them all; otherwise they go one
+    by one. A task that somebody begins between the look and the request loses its old prediction, not its annotation.
 
     Args:
         version: the `model_version` of the predictions to delete.

@@ -7,7 +7,7 @@ from backend.refresh.rules import Limits, Rules
 
 
 class Pace:
-    """Batches grow or shrink to the time that one should take, and together keep to the most tasks a second.
+    """Sizes batches so that a batch takes `batch_s`, and spaces them so that all together keep to `per_second`.
 
     Args:
         rules: `batch_s` and `per_second`.
@@ -29,11 +29,11 @@ class Pace:
         return max(0.0, self._free_s - self._clock())
 
     def begin(self, count: int) -> None:
-        """A batch of so many tasks begins: the rate allows the next only when their time is up."""
+        """Note that a batch of so many tasks begins: the next may begin once the rate allows it."""
         if self._rules.per_second:
             self._free_s = max(self._free_s, self._clock()) + count / self._rules.per_second
 
     def learn(self, count: int, *, took_s: float) -> None:
-        """A batch of so many tasks took so long: size the next by that, by a factor of a quarter to two."""
+        """Size the next batch by the time that this batch took: at most twice as large, at least a quarter."""
         factor = min(2.0, max(0.25, self._rules.batch_s / max(1e-3, took_s)))
         self._size = min(self._limits.largest_batch, max(1, round(count * factor)))

@@ -4,8 +4,8 @@ The backend computes, Label Studio stores, and the walk goes between the two. It
 project may have any number of tasks. It has no state of its own: the predictions in Label Studio show where to continue
 after a kill.
 
-Where several servers share the work, several batches are asked for at once, in threads: a walk only waits for others,
-so one process keeps any number of encoders busy, with one listing, one rate and one count of progress.
+If several servers share the work, the walk requests several batches at once, in threads. It only waits for others, so
+one process keeps any number of encoders busy, with one listing, one rate and one count of progress.
 """
 
 import logging

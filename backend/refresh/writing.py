@@ -1,6 +1,6 @@
 """Stores a batch's predictions in Label Studio, between two looks at its tasks.
 
-- A request whose answer was lost is not repeated where its predictions arrived.
+- A request whose answer was lost is not repeated if its predictions arrived.
 - A task that somebody annotated, skipped, drafted or deleted meanwhile gets no prediction. Label Studio has no
   conditional write, so a window of one request, some tenths of a second, remains between look and write.
 - A prediction that Label Studio itself requested in that window would be a duplicate, and is removed.

@@ -47,7 +47,7 @@ def draw_prediction(
     nothing at all, or the model sees no object at a prompt, `note` says why.
 
     Args:
-        placed: the masks, in the order of their regions; a mask is computed once the mask before it is written.
+        placed: the masks, in the order of their regions; a mask is computed only when the mask before it is written.
         model_version: the version that made the masks.
         polygon_tolerance_px: how far a polygon's outline may be from the mask's, image px.
         specks_px: islands and holes smaller than this area, in image px, are left out (`sam.cleaning`).

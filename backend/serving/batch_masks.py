@@ -37,10 +37,10 @@ _TOO_MANY = (
 
 @dataclass(slots=True)
 class TaskMasks:
-    """The masks of one task, an image after another, with their controls and labels. To be iterated once.
+    """The masks of one task, image by image, with their controls and labels. Iterate over it once.
 
-    Every mask is computed on demand, so only a few are in memory at a time. Of several images, an image that fails
-    costs its own masks alone.
+    Every mask is computed on demand, so only a few are in memory at a time. If one of several images
+    fails, only its own masks are missing.
 
     Iterating raises:
         BadInput: the task or its image is unusable, or there are more rectangles than can be drawn in time.

@@ -60,7 +60,7 @@ class TaskAnswer:
         return [] if self.is_late else self.prediction
 
     def with_reason(self) -> Prediction:
-        """Return the prediction, with `why` in it if there is one: callers must not store those."""
+        """Return the prediction, with `why` in it if there is a reason; such a prediction must not be stored."""
         return {**self.prediction, "why": self.why} if self.why else self.prediction
 
 
@@ -91,7 +91,7 @@ class Batches:
     def answer(
         self, images: Sequence[TaskImage], *, snapshot: Snapshot, began_s: float | None = None
     ) -> list[TaskAnswer]:
-        """Return one answer per task, in order. An error in a task costs that task alone, and in an image that image.
+        """Return one answer per task, in order. An error costs only the task, or a task's image, in which it occurs.
 
         Args:
             images: the tasks of the batch.

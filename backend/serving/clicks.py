@@ -131,7 +131,7 @@ class _Decoder:
     until_s: float = field(kw_only=True)
 
     def choose_for(self, embedding: Embedding) -> "_Decoder":
-        """The same, with what answers the image of this embedding, and every crop of it."""
+        """Return a decoder with the predictor that answers the image of this embedding, and every crop of it."""
         suited = self.snapshot.predictor.choose_for(embedding)
         return replace(self, snapshot=replace(self.snapshot, predictor=suited))
 

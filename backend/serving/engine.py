@@ -64,7 +64,7 @@ class Engine:
         settings: name the base model.
         registry: names the versions.
         observer: counts what is done.
-        first_pause_s: before the base model is tried again, if it cannot be loaded; later pauses are longer.
+        first_pause_s: the pause before a base model that cannot be loaded is tried again, s; later pauses are longer.
     """
 
     def __init__(

@@ -28,11 +28,11 @@ def most_masks(embedding: Embedding) -> int:
 
 
 def decode_closer(decode: Decode, predictor: Predictor, *, encode_crop: Callable[[Crop], Embedding]) -> Decode:
-    """Return `decode`, or what decodes in magnified tiles of the image if the predictor has a magnification.
+    """Return `decode`, or a function that decodes in magnified tiles of the image if the predictor has a magnification.
 
     Args:
         decode: answers prompts from one embedding.
-        predictor: the one that answers the image, as `Predictor.choose_for` returns it.
+        predictor: answers the image, as `Predictor.choose_for` returns it.
         encode_crop: embeds a part of the same image.
     """
     if (magnification := predictor.magnification) is None:

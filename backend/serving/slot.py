@@ -93,7 +93,7 @@ class ModelSlot:
 
     @property
     def swaps(self) -> int:
-        """How often another version began to serve a project since the start; those of the start count."""
+        """How often another version began to serve a project; the versions that a start brings count too."""
         return self._swaps
 
     @property
@@ -124,7 +124,7 @@ class ModelSlot:
 
         A checkpoint that must not be served is not tried again before the next decision. An unreadable checkpoint is
         tried again after pauses that grow to a minute. Meanwhile the old version goes on serving; after a start, the
-        latest decision that can be served does.
+        latest decision that can be served is served.
 
         Raises:
             Unavailable, NotFound: the registry, or a part of it, cannot be read. All other projects were looked at, the

@@ -35,7 +35,7 @@ class Compared:
         faults: the candidate's faults from deciding.smoke.
         fair_images: digests of the images on which to compare with the served model (folds.fair_images); None for all.
         notes: sentences on how all this was measured, for the readers of the verdict.
-        follows_first: whether what is served is a first version, which the candidate is to follow.
+        follows_first: whether the served version is a first version, which the candidate is to replace.
     """
 
     base_name: str

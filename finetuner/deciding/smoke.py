@@ -18,7 +18,7 @@ _HEIGHT_PX, _WIDTH_PX = 192, 288
 
 
 def faults(candidate: Predictor, *, base: Predictor, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """List the candidate's faults as sentences; without any, its figures may judge it.
+    """List the candidate's faults as sentences. If there are none, its figures decide.
 
     Args:
         candidate: the candidate as it would be served.

@@ -94,7 +94,7 @@ def outside_sentences(count: int, *, of: int) -> tuple[str, ...]:
 
 
 def _radius(learnt: Float[Tensor, "n c"]) -> float:
-    """Return how far an image of the project may lie from the nearest learnt image, in the light of those."""
+    """Return how far an image of the project may lie from the nearest learnt image."""
     apart = distances(learnt, learnt)
     nearest = apart.fill_diagonal_(torch.inf).amin(1)
     return min(2.0, _ROOM * max(0.0, float(nearest.max())))

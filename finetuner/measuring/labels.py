@@ -3,8 +3,8 @@
 An object is described by the encoder's features inside its mask and in a ring around it. A logistic regression learns
 the labels from the objects of other images, never from the same image or a near-duplicate. How far it can be believed
 shows on all objects together: a temperature (Guo et al., "On Calibration of Modern Neural Networks", 2017), fitted
-beside a share of wrong labels. Where labels look alike, no guess leads by much. tests/benchmarks/suspicious.py plants
-wrong labels and measures what is found.
+beside a share of wrong labels. Where labels look alike, no guess leads by much. tests/benchmarks/wrong_labels.py plants
+wrong labels and measures how many are found.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Chooses whether a project's clicks and boxes are answered in magnified tiles, by decodes of its own annotations.
 
-The base is measured, before any training: a trained model knows these images by heart as it saw them, which were not
-tiles. A version learns from whole images; learning from tiles as well gained nothing.
+The base is measured, before any training: a trained model knows these whole images by heart, but not their tiles. A
+version learns from whole images; learning from tiles as well gained nothing.
 """
 
 from collections.abc import Callable, Sequence

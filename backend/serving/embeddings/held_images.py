@@ -9,7 +9,7 @@ from backend.errors import Busy
 
 
 class HeldImages:
-    """The image files that requests hold while they wait for the encoder: at most so many bytes of them together.
+    """Limits the bytes of all image files that requests hold while they wait for the encoder.
 
     The lane bounds the number of requests, but 128 images of 64 MiB would be 8 GiB. A project may hold half of the
     bytes, so that it leaves room for others. A project's lone image is refused only where others hold too many bytes.
@@ -25,12 +25,12 @@ class HeldImages:
 
     @property
     def bytes(self) -> int:
-        """How many are held now."""
+        """How many bytes are held now."""
         return self._bytes
 
     @contextmanager
     def holding(self, size_bytes: int, *, owner: int | None = None) -> Iterator[None]:
-        """Spans the wait of a request that holds so many bytes. `owner`: its project; None: it names no project.
+        """Span the wait of a request that holds so many bytes. `owner`: its project; None: it names no project.
 
         Raises:
             Busy: other requests, or those of the project, hold too many already.

@@ -1,4 +1,4 @@
-"""Who computes when: the most urgent first, and nobody endlessly.
+"""Decides who computes when: the most urgent first, and nobody without end.
 
 traffic        whether an annotator waits just now, and the order of who goes first
 job            one piece of work: who waits for it, until when, and how it makes way

@@ -1,4 +1,4 @@
-"""Lanes: work of one kind in a few threads of its own, the hurried first, projects in turn, and no endless queue.
+"""Lanes: a few threads run work of one kind, the most urgent first, projects in turn, from a bounded queue.
 
 Decodes and encodes run in lanes apart, so that a click on a known image never stands behind an image that is new. The
 threads are few and stay: every thread that ever ran an operation of torch keeps its own team of threads and memory.
@@ -26,14 +26,14 @@ T = TypeVar("T")
 class Lane:
     """Runs jobs in `workers` threads, the most urgent first; among equals projects take turns, the oldest job first.
 
-    One project alone may take every place. Once the lane is full, a project with fewer waiting jobs takes the place of
-    the newest job of the project with the most: so no project can shut the others out.
+    One project alone may take every place. Once the lane is full, the project with the most waiting jobs gives up its
+    newest job to a project with fewer. So no project can shut the others out.
 
     Args:
         name: for messages, metrics and threads.
-        workers: at least two; what is no click leaves one of them free.
+        workers: at least two; work that is no click leaves a worker free.
         waiting: most jobs of a priority, with those more urgent, that may wait for their turn.
-        cores: those to be shared among the jobs that run.
+        cores: the number of cores that the running jobs share.
         traffic: the clicks to make way for.
         during: a context in which a worker runs a job, such as one that pauses it between steps.
         batch_patience_s: how long a batch makes way for clicks in all, s.
@@ -67,17 +67,17 @@ class Lane:
 
     @property
     def waiting(self) -> int:
-        """Jobs whose turn is to come."""
+        """How many jobs wait for their turn."""
         return len(self._waiting)
 
     @property
     def running(self) -> int:
-        """Jobs that workers are at."""
+        """How many jobs workers are running."""
         return len(self._running)
 
     @property
     def refused(self) -> int:
-        """Jobs that were not taken, or not begun in time."""
+        """How many jobs were not accepted, or did not begin in time."""
         return self._refused
 
     def submit(
@@ -117,31 +117,31 @@ class Lane:
         return self.submit(work, priority=priority, until_s=until_s, owner=owner).result(until_s=until_s)
 
     def busy(self, why: str) -> Busy:
-        """The refusal, with the time after which this lane will have done what waits now; counts it."""
+        """Count a refusal and return it, with the time after which this lane will be through with what waits now."""
         self._refused += 1
         after_s = math.ceil(self._mean_s * (self.waiting + self.running) / self._workers)
         return Busy(f"too much to {self.name} at once: {why}; try again", retry_after_s=min(60, max(1, after_s)))
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Spans a change to a job, after which the workers choose anew."""
+        """Span a change to a job, after which the workers choose again."""
         with self._changed:
             yield
             self._changed.notify_all()
 
     def check_open(self) -> None:
-        """Raises Busy once the lane is closed."""
+        """Raise Busy once the lane is closed."""
         if self._closed:
             raise Busy("the server is stopping: try again when it is back", retry_after_s=5)
 
     def close(self) -> None:
-        """Let the running jobs end, and wait for them; those that wait are refused."""
+        """Refuse the waiting jobs, and wait until the running jobs have ended."""
         self.refuse_waiting()
         for thread in self._threads:
             thread.join(timeout=10)
 
     def refuse_waiting(self) -> None:
-        """Let the running jobs end; those that wait, and those that come, are refused."""
+        """Refuse the waiting jobs, and all that come later; the running jobs go on to their end."""
         with self._changed:
             self._closed = True
             left, self._waiting = self._waiting, []
@@ -235,10 +235,10 @@ class Lanes:
     traffic: Traffic
 
     def stop_encoding(self) -> None:
-        """Let the images that are being encoded end, refuse those that wait or come; prompts are still decoded."""
+        """Finish the images that are being encoded, and refuse all others; prompts are still decoded."""
         self.encode.refuse_waiting()
 
     def close(self) -> None:
-        """Let what runs end, refuse what waits."""
+        """Finish the running jobs, and refuse those that wait."""
         self.encode.close()
         self.decode.close()
