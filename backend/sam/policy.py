@@ -18,11 +18,13 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backend.masks.prompt import Prompt
+from backend.sam.layers.counting import count_set, to_countable
 
 SINGLE, SMALL, LARGE = 0, 1, 3
 _READINGS_AT_ONCE = 32
@@ -45,6 +47,8 @@ class Reading(Protocol):
 
 Readings = tuple[Reading, Reading, Reading]
 """The single mask, the small and the large reading of one click."""
+
+Masks = Bool[Tensor, "n 3 rows columns"] | Bool[np.ndarray, "n 3 rows columns"]
 
 
 def consider(prompt: Prompt) -> Sequence[int]:
@@ -98,7 +102,10 @@ def policy_of(name: str | None) -> ClickPolicy:
     return ClickPolicy(name) if name in list(ClickPolicy) else ClickPolicy.BY_SCORE
 
 
-def _above_zero(readings: Sequence[Readings], *, rows: int, columns: int) -> Bool[Tensor, "n 3 {rows} {columns}"]:
+def _above_zero(readings: Sequence[Readings], *, rows: int, columns: int) -> Masks:
+    if readings[0][0].logits.device.type == "cpu":
+        above = (to_countable(reading.logits[:rows, :columns]) > 0 for three in readings for reading in three)
+        return np.stack(list(above)).reshape(len(readings), 3, rows, columns)
     # Many at once, since on a GPU an operation takes longer to start than to run. Not all, since logits take four times
     # the memory of masks.
     parts = (readings[first : first + _READINGS_AT_ONCE] for first in range(0, len(readings), _READINGS_AT_ONCE))
@@ -107,8 +114,8 @@ def _above_zero(readings: Sequence[Readings], *, rows: int, columns: int) -> Boo
     return masks.view(len(readings), 3, rows, columns)
 
 
-def _shows_small_object(masks: Bool[Tensor, "n 3 rows columns"]) -> Bool[Tensor, " n"]:
+def _shows_small_object(masks: Masks) -> Bool[Tensor, " n"]:
     """Whether the large reading covers the whole image, or the single mask and the small reading agree."""
-    single, small, large = masks.unbind(1)
-    shared, either = (single & small).sum((1, 2)), (single | small).sum((1, 2))
-    return (large.float().mean((1, 2)) > WHOLE_IMAGE) | (shared > AGREEING * either)
+    single, small, large = (masks[:, number] for number in range(3))
+    shared, either = count_set(single & small), count_set(single | small)
+    return (count_set(large) > WHOLE_IMAGE * large.shape[1] * large.shape[2]) | (shared > AGREEING * either)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from backend.registry.calibration import Calibration
 from backend.sam.frame import Frame
+from backend.sam.layers.counting import count_set, to_countable
 
 _STABILITY_OFFSET = 1.0
 _SOFTNESS = 0.05
@@ -43,10 +44,9 @@ def stabilities(logits: Float[Tensor, "n g g"], *, frame: Frame, height_px: int,
         device.
     """
     rows, columns = frame.grid_reached(height_px, width_px)
-    inside = logits[:, :rows, :columns]
-    inner = (inside > _STABILITY_OFFSET).sum((1, 2)).double()
-    outer = (inside > -_STABILITY_OFFSET).sum((1, 2))
-    return inner / outer.clamp(min=1)
+    inside = to_countable(logits[:, :rows, :columns])
+    inner, outer = count_set(inside > _STABILITY_OFFSET), count_set(inside > -_STABILITY_OFFSET)
+    return inner.double() / outer.clamp(min=1)
 
 
 def stability(logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, width_px: int) -> float:

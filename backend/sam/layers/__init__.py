@@ -2,6 +2,7 @@
 
 arithmetic        chooses the dtype in which a model computes on this machine
 attention_kernel  the same attention on a GPU, as one kernel in Triton
+counting          counts the set cells of masks
 fused_attention   the attention of SAM's encoder, with its relative positions in one product
 graphs            records what runs again and again as CUDA graphs
 int8_linear       linear layers that multiply in whole numbers of 8 bits
