@@ -26,6 +26,7 @@ from benchmarks.recipes import SETS, Bench, Row, config_of, interval
 from backend.files.children import keep_freed_memory
 from backend.sam.predictor import Predictor, base_predictor
 from backend.settings import Settings
+from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.folds import Training
 from finetuner.data.sample import Sample
@@ -44,6 +45,17 @@ def draw_images(samples: Sequence[Sample], count: int | None) -> list[Sample]:
     return sorted(samples, key=lambda sample: hashlib.sha256(f"curve {sample.image_sha256}".encode()).hexdigest())[
         :count
     ]
+
+
+def learn(context: TrainingContext, samples: Sequence[Sample], *, config: TrainConfig) -> tuple[Predictor, int]:
+    """Learn from these samples; the predictor as it would be published, in whole images, and the decodes it took."""
+    seed_all(config.seed)
+    method = new_method(config.method, context.base, config=config)
+    training = Training(number=1, count=1, train=tuple(samples), held_out=(), config=config)
+    ended = TrainingRun(method, training, embeddings=context.embeddings, unfinished=None, progress=silent).train()
+    usual = method.predictor(version="candidate")
+    plain = base_predictor(context.base)
+    return with_measured_policy(usual, samples, plain=plain, embedding=context.embeddings), ended.decodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +85,9 @@ class Curve:
         plain = base_predictor(context.base)
         if not count:
             return self._line(0, decodes=0, rows=self.bench.rows(plain, self.held_out))
-        seed_all(context.config.seed)
-        train = tuple(draw_images(self.learnt, count))
-        method = new_method(context.config.method, context.base, config=context.config)
-        training = Training(number=1, count=1, train=train, held_out=(), config=context.config)
-        ended = TrainingRun(method, training, embeddings=context.embeddings, unfinished=None, progress=silent).train()
-        usual = method.predictor(version="candidate")
-        chosen: Predictor = with_measured_policy(
-            usual, train, plain=base_predictor(context.base), embedding=context.embeddings
-        )
-        return self._line(count, decodes=ended.decodes, rows=self.bench.rows(chosen, self.held_out))
+        train = draw_images(self.learnt, count)
+        chosen, decodes = learn(context, train, config=context.config)
+        return self._line(count, decodes=decodes, rows=self.bench.rows(chosen, self.held_out))
 
     def _line(self, count: int, *, decodes: int, rows: Sequence[Row]) -> dict[str, Any]:
         return {"set": self.name, "images": count, "decodes": decodes, "commit": commit(), "rows": list(rows)}
@@ -108,29 +113,29 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*text, "", f"`mobile-sam`, method `decoder`, seed 0. On {machine()}; commit {commits}."])
 
 
-def _values(rows: Sequence[Row], prompt: str, column: int) -> np.ndarray:
+def values_of(rows: Sequence[Row], prompt: str, column: int) -> np.ndarray:
     return np.array([row[column] for row in rows if row[1] == prompt], np.float64)
 
 
-def _difference(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, column: int) -> tuple[float, float, float]:
+def difference_to(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, column: int) -> tuple[float, float, float]:
     """The mean difference to the base and its interval."""
     images = np.array([row[0] for row in rows if row[1] == prompt])
-    return interval(_values(rows, prompt, column) - _values(base, prompt, column), images)
+    return interval(values_of(rows, prompt, column) - values_of(base, prompt, column), images)
 
 
 def _share(rows: Sequence[Row], everything: Sequence[Row], *, base: Sequence[Row], prompt: str) -> str:
     """The share of the IoU that all images gain, none where these images lose; "" where that gain may be chance."""
-    whole, low, _ = _difference(everything, base, prompt=prompt, column=2)
-    part, _, _ = _difference(rows, base, prompt=prompt, column=2)
+    whole, low, _ = difference_to(everything, base, prompt=prompt, column=2)
+    part, _, _ = difference_to(rows, base, prompt=prompt, column=2)
     share = f"{part / whole:.0%}" if part > 0 else "none"
     return share if low > 0 else ""
 
 
 def _cell(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, column: int, is_base: bool) -> str:
-    values = _values(rows, prompt, column)
+    values = values_of(rows, prompt, column)
     if is_base:
         return f"{values.mean():.3f}"
-    difference = _difference(rows, base, prompt=prompt, column=column)
+    difference = difference_to(rows, base, prompt=prompt, column=column)
     return f"{values.mean():.3f} " + "({:+.3f} [{:+.3f}, {:+.3f}])".format(*difference)
 
 
@@ -139,16 +144,20 @@ def read_lines(state: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in state.read_text().splitlines()] if state.exists() else []
 
 
+def append_line(state: Path, line: dict[str, Any]) -> dict[str, Any]:
+    """Write a result behind the others, and return it."""
+    with state.open("a") as file:
+        file.write(f"{json.dumps(line)}\n")
+    return line
+
+
 def measure_missing(bench: Bench, names: Sequence[str], *, state: Path) -> Iterator[dict[str, Any]]:
     """Measure what the file lacks, and write it there."""
     for name in names:
         curve = Curve.open(bench, name)
         for count in curve.counts:
             if not any((line["set"], line["images"]) == (name, count) for line in read_lines(state)):
-                line = curve.measure(count)
-                with state.open("a") as file:
-                    file.write(f"{json.dumps(line)}\n")
-                yield line
+                yield append_line(state, curve.measure(count))
 
 
 def main() -> None:

@@ -1,0 +1,112 @@
+"""What single choices of the recipe are worth: `python tests/benchmarks/choices.py CLONES --state FILE [--decodes N]`.
+
+Warm-up, average of weights and objects a step, changed one at a time: trainings of as many decodes from the same images
+with the same seed, and beside them the default recipe with two more seeds, which tells what is chance. Then what ends a
+training: the default's number of decodes, or validation images, as in projects of 60 images and more. Measured as by
+few_images.py: one click and the true box on images that no training has seen, with what would be published. Every
+result is a line of FILE and is not computed again. The table goes into docs/results.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from benchmarks.few_images import PROMPTS, Curve, append_line, difference_to, learn, read_lines, values_of
+from benchmarks.pages import commit, machine, say, write_result
+from benchmarks.recipes import SETS, Bench, config_of
+
+from backend.files.children import keep_freed_memory
+from backend.settings import Settings
+from finetuner.config import TrainConfig
+from finetuner.context import TrainingContext
+from finetuner.progress import silent
+
+DEFAULT = "the default"
+CHOICES: dict[str, dict[str, float | int]] = {
+    DEFAULT: {},
+    "seed 1": {"seed": 1},
+    "seed 2": {"seed": 2},
+    "no warm-up": {"warmup_share": 0.0},
+    "a longer warm-up, .3": {"warmup_share": 0.3},
+    "no average of weights": {"ema_decay": 0.0},
+    "a longer average, .995": {"ema_decay": 0.995},
+    "3 objects a step": {"objects_per_step": 3},
+    "12 objects a step": {"objects_per_step": 12},
+    "2 images a step": {"images_per_step": 2},
+    "its own number of decodes": {"decodes": 16_000},
+    "until validation images tell": {
+        "decodes": 16_000,
+        "decodes_per_object": 1000,
+        "validation_from": 8,
+        "validation_share": 0.2,
+    },
+}
+
+
+def measure_missing(
+    bench: Bench, names: Sequence[str], *, config: TrainConfig, state: Path
+) -> Iterator[dict[str, Any]]:
+    """Measure what the file lacks, and write it there."""
+    for name in names:
+        curve = Curve.open(bench, name)
+        for choice, changes in CHOICES.items():
+            if any((line["set"], line["choice"]) == (name, choice) for line in read_lines(state)):
+                continue
+            predictor, decodes = learn(bench.context, curve.learnt, config=replace(config, **changes))
+            rows = list(bench.rows(predictor, curve.held_out))
+            yield append_line(
+                state, {"set": name, "choice": choice, "decodes": decodes, "commit": commit(), "rows": rows}
+            )
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """A row for every choice of a set, with the differences to the default's IoU."""
+    text = [
+        "| set | recipe | decodes | one click | Boundary IoU | box | Boundary IoU |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in dict.fromkeys(line["set"] for line in lines):
+        some = [line for line in lines if line["set"] == name]
+        (default,) = (line["rows"] for line in some if line["choice"] == DEFAULT)
+        for line in some:
+            cells = (_cell(line, default, prompt=prompt, column=column) for prompt in PROMPTS for column in (2, 3))
+            text.append(f"| {name} | {line['choice']} | {line['decodes']} | {' | '.join(cells)} |")
+    commits = ", ".join(sorted({line["commit"] for line in lines}))
+    return "\n".join([*text, "", f"`mobile-sam`, method `decoder`. On {machine()}; commit {commits}."])
+
+
+def _cell(line: dict[str, Any], default: Sequence[Any], *, prompt: str, column: int) -> str:
+    mean = f"{np.mean(values_of(line['rows'], prompt, column)):.3f}"
+    if line["choice"] == DEFAULT:
+        return mean
+    difference = difference_to(line["rows"], default, prompt=prompt, column=column)
+    return mean + " ({:+.3f} [{:+.3f}, {:+.3f}])".format(*difference)
+
+
+def main() -> None:
+    """Measure every choice on every set, and write the table into docs/results.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clones", type=Path, help="the folder with the clones that tests/benchmarks/sets.py names")
+    parser.add_argument("--set", choices=SETS, nargs="+", default=["nuclei", "ultrasound"])
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--decodes", type=int, default=3000)
+    given = parser.parse_args()
+    keep_freed_memory()
+    settings, config = Settings.from_env(), config_of([f"decodes={given.decodes}"])
+    with TemporaryDirectory() as folder:
+        context = TrainingContext.open(settings, config=config, progress=silent)
+        bench = Bench(given.clones, Path(folder), context, settings)
+        for line in measure_missing(bench, given.set, config=config, state=given.state):
+            say(f"{line['set']}, {line['choice']}, {line['decodes']} decodes")
+    write_result("choices", table([line for line in read_lines(given.state) if line["set"] in given.set]))
+
+
+if __name__ == "__main__":
+    main()

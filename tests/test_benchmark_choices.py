@@ -1,0 +1,29 @@
+"""The table on choices of the recipe compares every choice with the default recipe on the same objects."""
+
+from typing import Any
+
+from benchmarks.choices import CHOICES, DEFAULT, table
+from benchmarks.recipes import config_of
+
+
+def _line(choice: str, *, click: float, box: float) -> dict[str, Any]:
+    rows = [
+        [digest, prompt, iou, iou - 0.1]
+        for digest in ("a", "b", "c")
+        for prompt, iou in (("point", click), ("box", box))
+    ]
+    return {"set": "nuclei", "choice": choice, "decodes": 3000, "commit": "abc1234", "rows": rows}
+
+
+def test_a_row_has_the_difference_to_the_default_and_its_interval() -> None:
+    rows = table([_line(DEFAULT, click=0.7, box=0.8), _line("no warm-up", click=0.75, box=0.79)]).splitlines()[2:4]
+    assert rows[0] == "| nuclei | the default | 3000 | 0.700 | 0.600 | 0.800 | 0.700 |"
+    assert rows[1].startswith("| nuclei | no warm-up | 3000 | 0.750 (+0.050 [+0.050, +0.050]) |")
+    assert "| 0.790 (-0.010 [-0.010, -0.010]) |" in rows[1]
+
+
+def test_every_choice_changes_the_default_recipe() -> None:
+    default = config_of([])
+    assert default == config_of([f"{name}={value}" for name, value in CHOICES[DEFAULT].items()])
+    changed = [config_of([f"{name}={value}" for name, value in changes.items()]) for changes in CHOICES.values()]
+    assert changed.count(default) == 1
