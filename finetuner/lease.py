@@ -28,11 +28,14 @@ class LeasePace:
         expires_s: the lease expires so long after its holder's last renewal, s.
         renew_s: the pause between two renewals, s; several fit into `expires_s`, or one slow answer loses the lease.
         look_s: the pause between two looks at a lease that another run holds, s.
+        return_s: a holder whose lease ran out may come back for so long after the first look of another run, s; two
+            renewals fit into it. So of those who come back after an outage of Redis, the holder is the first.
     """
 
     expires_s: float = 10.0
     renew_s: float = 2.0
     look_s: float = 0.2
+    return_s: float = 5.0
 
 
 _PACE = LeasePace()
@@ -84,7 +87,7 @@ class Lease:
         self._released.set()
         self._thread.join()
         try:
-            Script.RELEASE_LEASE.run(self._quick, keys=(self._keys.lease,), args=(self._value,))
+            Script.RELEASE_LEASE.run(self._quick, keys=(self._keys.lease, self._keys.holding), args=(self._value,))
         except RedisError as fault:
             log.warning("could not release the lease of project %d; it expires: %s", self._keys.project_id, fault)
 
@@ -123,7 +126,9 @@ class Lease:
     def _take(self) -> int:
         return int(
             Script.TAKE_LEASE.run(
-                self._patient, keys=(self._keys.lease, self._keys.fence), args=(self._holder, self._expires_ms)
+                self._patient,
+                keys=(self._keys.lease, self._keys.fence, self._keys.holding),
+                args=(self._holder, self._expires_ms, int(self._pace.return_s * 1000)),
             )
         )
 
@@ -131,7 +136,7 @@ class Lease:
         return bool(
             Script.RENEW_LEASE.run(
                 connection,
-                keys=(self._keys.lease, self._keys.fence),
+                keys=(self._keys.lease, self._keys.fence, self._keys.holding),
                 args=(self._value, self._token, self._expires_ms),
             )
         )
@@ -146,4 +151,4 @@ class Lease:
 
 def release_of_dead(connection: Redis, keys: Keys, *, holder: str) -> None:
     """Release the lease of a killed training, so that the next need not wait until it expires."""
-    Script.RELEASE_DEAD_LEASE.run(connection, keys=(keys.lease,), args=(holder,))
+    Script.RELEASE_DEAD_LEASE.run(connection, keys=(keys.lease, keys.holding), args=(holder,))

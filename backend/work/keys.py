@@ -50,6 +50,11 @@ class Keys:
         return self._key("lease")
 
     @property
+    def holding(self) -> str:
+        """`held` until the lease's holder lets go of it; `lapsed` while a holder whose lease ran out may come back."""
+        return self._key("holding")
+
+    @property
     def fence(self) -> str:
         """Counter of the leases granted."""
         return self._key("fence")

@@ -214,9 +214,12 @@ class House:
         published = set(self.published)  # first: what is published while this counts is no loss
         numbers = [decision.number for decision in self.registry.history(project_id)]
         whole = {manifest.version for manifest in self.registry.versions(project_id)}
+        overlaps = self.lab.overlaps()
+        for earlier, later in overlaps:
+            self.counts.faults.append(f"two trainings at once: {earlier} is later than {later}")
         found = {
             "unserved": self.unserved(),
-            "overlapping": len(self.lab.overlaps()),
+            "overlapping": len(overlaps),
             "gaps": len(set(range(1, len(numbers) + 1)) ^ set(numbers)),
             "torn": len(published - whole),
         }

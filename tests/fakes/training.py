@@ -170,11 +170,15 @@ class Lab:
         """Pairs of signs of life between which two trainings of one project ran at once."""
         found = []
         for project_id in {line["project"] for line in self.journal("begin")}:
+            ended: list[list[dict[str, Any]]] = []
             runs: dict[int, list[dict[str, Any]]] = {}
             for line in _journal(self.folder / "journal"):
-                if line["project"] == project_id:
-                    runs.setdefault(line["pid"], []).append(line)
-            ordered = sorted(runs.values(), key=lambda run: float(run[0]["at"]))
+                if line["project"] != project_id:
+                    continue
+                if line["event"] == "begin":  # the system gives a number to another process in the end
+                    ended += filter(None, [runs.pop(line["pid"], None)])
+                runs.setdefault(line["pid"], []).append(line)
+            ordered = sorted([*ended, *runs.values()], key=lambda run: float(run[0]["at"]))
             found += [
                 (earlier[-1], later[0])
                 for earlier, later in itertools.pairwise(ordered)
@@ -316,7 +320,7 @@ def main() -> None:
     job._PAUSES_S, job._check_project = (0.5, 0.5), lambda _: None
     if os.environ.get("HASTY"):  # dead workers are noticed in 4 s, so that a horse that outlived its own would overlap
         worker.HEARTBEAT_S, worker._HEARTBEAT_EVERY_S = 3, 1
-        job.Lease = functools.partial(lease.Lease, pace=lease.LeasePace(expires_s=3.0, renew_s=0.6))
+        job.Lease = functools.partial(lease.Lease, pace=lease.LeasePace(expires_s=3.0, renew_s=0.6, return_s=1.5))
     setup_logging("info")
     sys.modules["finetuner.pipeline"] = sys.modules["__main__"]
     worker.run_worker(os.environ["REDIS_URL"], burst=bool(os.environ["BURST"]))

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -16,7 +17,9 @@ from backend.work.keys import Keys
 from finetuner.lease import Lease, LeasePace, release_of_dead
 
 KEYS = Keys(7)
-SHORT = LeasePace(expires_s=2.0, renew_s=0.1, look_s=0.02)  # a renewal may be 1.9 s late: the machine may be busy
+SHORT = LeasePace(
+    expires_s=2.0, renew_s=0.1, look_s=0.02, return_s=0.5
+)  # a renewal may be 1.9 s late: the machine may be busy
 
 
 @pytest.fixture
@@ -112,6 +115,30 @@ def test_a_lease_that_ran_out_while_redis_was_away_is_taken_up_again(
         played.server.start()
         first.check()
         assert played.connection.get(KEYS.lease) == b"1:first"
+
+
+def test_after_an_outage_the_holder_comes_back_before_those_who_wait(played: Lab) -> None:
+    """Fails where a lease that ran out goes to whoever asks first: both would train until the holder's next renewal."""
+    patient, quick = connect(played.url, patient=True), connect(played.url)
+    slow = replace(SHORT, renew_s=3600.0, return_s=60.0)
+    with Lease(KEYS, holder="first", patient=patient, quick=quick, pace=slow) as first:
+        played.connection.delete(KEYS.lease)  # as Redis does when it has run out
+        waiting = Lease(KEYS, holder="second", patient=patient, quick=quick, pace=slow)
+        assert waiting._take() == 0
+        first.check()
+        assert waiting._take() == 0
+        assert played.connection.get(KEYS.lease) == b"1:first"
+    assert waiting._take() == 2
+
+
+def test_a_holder_that_does_not_come_back_is_waited_for_only_so_long(played: Lab) -> None:
+    """Its machine has lost its power: nobody lets go of its lease."""
+    lost = lease_of(played, "lost").__enter__()
+    lost._released.set()
+    with lease_of(played, "second") as second:
+        assert second.token == 2
+    with lease_of(played, "third") as third:
+        assert third.token == 3
 
 
 def test_the_lease_of_the_dead_is_freed_and_no_other(played: Lab) -> None:

@@ -22,8 +22,8 @@ def test_redis_takes_every_program(tmp_path: Path) -> None:
 
 def test_a_program_gets_its_keys_and_arguments(tmp_path: Path) -> None:
     with Valkey(tmp_path / "queue") as valkey, connect(valkey.start()) as connection:
-        token = Script.TAKE_LEASE.run(connection, keys=("lease", "fence"), args=("me", 60_000))
+        token = Script.TAKE_LEASE.run(connection, keys=("lease", "fence", "holding"), args=("me", 60_000, 1))
         assert (token, connection.get("lease")) == (1, b"1:me")
-        assert Script.TAKE_LEASE.run(connection, keys=("lease", "fence"), args=("you", 60_000)) == 0
-        Script.RELEASE_DEAD_LEASE.run(connection, keys=("lease",), args=("me",))
-        assert connection.get("lease") is None
+        assert Script.TAKE_LEASE.run(connection, keys=("lease", "fence", "holding"), args=("you", 60_000, 1)) == 0
+        Script.RELEASE_DEAD_LEASE.run(connection, keys=("lease", "holding"), args=("me",))
+        assert connection.exists("lease", "holding") == 0
