@@ -12,5 +12,6 @@ rle           the run-length code of brush masks
 values        reads numbers from JSON that may hold anything
 alpha         turns the alpha of a painted mask into the mask that its annotator sees
 payloads      names for Label Studio's JSON objects
+tags          reads the tags of a labelling interface
 task_data     finds the image in a task's data
 """

@@ -46,10 +46,10 @@ def _list_controls(rows: Iterable[object]) -> tuple[Control, ...]:
 def _config_of_key(name: str, data: Iterable[object], controls: tuple[Control, ...]) -> LabelConfig | None:
     """Return the image whose tag has the name of a key of the tasks' data, an image or a list of pages; else None."""
     for given in data:
-        if image_at(given, name) is not None:
-            return LabelConfig(name, name, controls)
         if pages_at(given, name):
             return LabelConfig(name, name, controls, list_key=name).at_page(0)
+        if image_at(given, name) is not None:
+            return LabelConfig(name, name, controls)
     return None
 
 

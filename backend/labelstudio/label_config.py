@@ -3,20 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from xml.etree.ElementTree import ParseError
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from backend.errors import BadInput
 from backend.labelstudio.controls.shape import Shape
 from backend.labelstudio.controls.shapes import SHAPES, is_drawing
-from backend.labelstudio.task_data import ImagePlace, count_items, pages_at
+from backend.labelstudio.tags import parse_tags, read_kind
+from backend.labelstudio.task_data import ImagePlace, count_items, pages_at, read_variable
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-MOST_BYTES = 1 << 20
 MOST_CONTROLS = 256
 MOST_IMAGES = 32
 # The most names of labels. A name counts once for every control that may carry it, since every request reads them all.
@@ -123,7 +119,7 @@ class LabelConfig:
 
     Attributes:
         image_name: the image tag's `name`.
-        image_key: the image's key in a task's data: "image" for `value="$image"`.
+        image_key: the image's path in a task's data for `image_at`: "image" for `value="$image"`.
         controls: the controls on the image, in order.
         list_key: the key of a `valueList`, of which `image_key` is a page; None if the image is no list.
         others: the further images that have controls.
@@ -195,18 +191,18 @@ def parse_label_config(xml: str) -> LabelConfig:
     """Read a project's `label_config`.
 
     Raises:
-        BadInput: the text is not well-formed XML, or holds a DTD or an entity; no image tag has a name and a value of
-            the form "$key", or two share a name; there are more than 32 images, 256 controls, 256 <Labels> tags, 50,000
+        BadInput: the text is not well-formed XML, or holds a DTD or an entity; no image tag has a name and a value with
+            a "$key", or two share a name; there are more than 32 images, 256 controls, 256 <Labels> tags, 50,000
             names of labels over all controls, or 1 MiB of text; or an attribute of ours is not a number in its range.
     """
     root = parse_tags(xml)
     repeats = _find_repeats(root)
-    tags = [_ImageTag(tag, repeats.get(tag)) for tag in root.iter() if _kind(tag) == "image"]
+    tags = [_ImageTag(tag, repeats.get(tag)) for tag in root.iter() if read_kind(tag) == "image"]
     images = _check_images(tags)
-    drawing = [tag for tag in root.iter() if is_drawing(_kind(tag))]
+    drawing = [tag for tag in root.iter() if is_drawing(read_kind(tag))]
     if len(drawing) > MOST_CONTROLS:
         raise BadInput(f"the label config has {len(drawing)} controls; at most {MOST_CONTROLS} are allowed")
-    beside = [tag for tag in root.iter() if _kind(tag) == _LABELS]
+    beside = [tag for tag in root.iter() if read_kind(tag) == _LABELS]
     if len(beside) > MOST_CONTROLS:
         raise BadInput(f"the label config has {len(beside)} <Labels> tags; at most {MOST_CONTROLS} are allowed")
     left = MOST_NAMES
@@ -239,27 +235,27 @@ class _ImageTag:
 
     @property
     def value(self) -> str:
-        return self.tag.get("valueList") or self.tag.get("value") or ""
+        return (self.tag.get("valuelist") or self.tag.get("value") or "").strip()
 
     @property
     def is_readable(self) -> bool:
-        return bool(self.name) and self.value.startswith("$") and len(self.value) > 1
+        return bool(self.name) and "$" in self.value and len(self.value) > 1
 
     def config(self, own: Sequence["_Labelled"], *, beside: Sequence["_Labelled"]) -> LabelConfig:
         controls = tuple(
-            _control(labelled, self.name, beside=() if _kind(labelled.tag).endswith(_LABELS) else beside)
+            _control(labelled, self.name, beside=() if read_kind(labelled.tag).endswith(_LABELS) else beside)
             for labelled in own
         )
-        config = LabelConfig(self.name, self.value[1:], controls, repeat=self.repeat)
-        return replace(config, list_key=config.image_key).at_page(0) if self.tag.get("valueList") else config
+        config = LabelConfig(self.name, read_variable(self.value), controls, repeat=self.repeat)
+        return replace(config, list_key=config.image_key).at_page(0) if self.tag.get("valuelist") else config
 
 
 def _find_repeats(root: "Element") -> dict["Element", Repeat]:
     """The tags within a <Repeater>, with that repeater; the innermost counts."""
     return {
-        tag: Repeat(repeater.get("on", "")[1:], repeater.get("indexFlag") or _INDEX_FLAG)
+        tag: Repeat(repeater.get("on", "")[1:], repeater.get("indexflag") or _INDEX_FLAG)
         for repeater in root.iter()
-        if _kind(repeater) == "repeater" and repeater.get("on", "").startswith("$")
+        if read_kind(repeater) == "repeater" and repeater.get("on", "").startswith("$")
         for tag in repeater.iter()
     }
 
@@ -284,7 +280,7 @@ def _check_images(tags: Sequence[_ImageTag]) -> list[_ImageTag]:
 
 
 def _count_names(own: Sequence["_Labelled"], beside: Sequence["_Labelled"]) -> int:
-    with_beside = sum(not _kind(labelled.tag).endswith(_LABELS) for labelled in own)
+    with_beside = sum(not read_kind(labelled.tag).endswith(_LABELS) for labelled in own)
     return sum(len(labelled) for labelled in own) + with_beside * sum(len(labelled) for labelled in beside)
 
 
@@ -317,19 +313,19 @@ def _find_labelled(tag: "Element") -> _Labelled:
 
 
 def _is_on(tag: "Element", image_name: str) -> bool:
-    return bool(tag.get("name")) and image_name in tag.get("toName", "").split(",")
+    return bool(tag.get("name")) and image_name in tag.get("toname", "").split(",")
 
 
 def _control(own: _Labelled, image_name: str, *, beside: Sequence[_Labelled]) -> Control:
     tag = own.tag
     return Control(
-        kind=_kind(tag),
+        kind=read_kind(tag),
         from_name=tag.get("name", ""),
         to_name=image_name,
         labels=tuple(dict.fromkeys(label for source in (own, *beside) for label in source.labels)),
         takes_any_label=any(source.takes_any_label for source in (own, *beside)),
         # As in Label Studio, a control without the attribute has a smart tool.
-        is_smart=tag.get("smart", "true").lower() in _TRUE or tag.get("smartOnly", "").lower() in _TRUE,
+        is_smart=tag.get("smart", "true").lower() in _TRUE or tag.get("smartonly", "").lower() in _TRUE,
         is_skipped=tag.get("model_skip", "").lower() in _TRUE,
         score_threshold=_number(tag, "model_score_threshold", "score_threshold", most=1.0) or 0.0,
         polygon_tolerance_px=_number(tag, "model_polygon_tolerance_px", most=MOST_TOLERANCE_PX),
@@ -352,28 +348,6 @@ def _number(tag: "Element", *names: str, most: float) -> float | None:
     if not 0 <= number <= most:
         raise BadInput(f'{name}="{text[:40]}" of <{tag.tag[:40]}> is not a number from 0 to {most:g}')
     return number
-
-
-def parse_tags(xml: str) -> "Element":
-    """Return the root of a labelling interface.
-
-    Raises:
-        BadInput: over 1 MiB, no well-formed XML, a DTD or an entity.
-    """
-    size = len(xml.encode(errors="replace"))
-    if size > MOST_BYTES:
-        raise BadInput(f"the label config has {size} bytes; at most {MOST_BYTES} are allowed")
-    try:
-        root: Element = fromstring(xml, forbid_dtd=True)
-    except DefusedXmlException as fault:
-        raise BadInput("the label config declares a document type or entities; leave them out") from fault
-    except (ParseError, ValueError) as fault:
-        raise BadInput(f"the label config is not well-formed XML: {fault}") from fault
-    return root
-
-
-def _kind(tag: "Element") -> str:
-    return tag.tag.lower()
 
 
 def _label(tag: "Element") -> str:

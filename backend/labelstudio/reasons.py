@@ -8,8 +8,8 @@ import uuid
 
 from backend.errors import BadInput
 from backend.labelstudio.controls.results import prediction
-from backend.labelstudio.label_config import parse_tags
 from backend.labelstudio.payloads import Prediction, Region
+from backend.labelstudio.tags import parse_tags, read_kind
 
 REASON_TAG = "samloop"
 
@@ -37,8 +37,8 @@ def _write_text(text: list[str], *, label_config: str | None) -> Region | None:
         root = parse_tags(label_config)
     except BadInput:
         return None
-    tag = next((tag for tag in root.iter() if tag.tag.lower() == "textarea" and tag.get("name") == REASON_TAG), None)
-    if tag is None or not (shown_on := tag.get("toName", "")):
+    tag = next((tag for tag in root.iter() if read_kind(tag) == "textarea" and tag.get("name") == REASON_TAG), None)
+    if tag is None or not (shown_on := tag.get("toname", "")):
         return None
     return {
         "id": f"samloop-{uuid.uuid4().hex[:16]}",

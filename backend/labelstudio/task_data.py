@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.errors import BadInput
 from backend.redaction import redact_address
 
 # The endings of files that Label Studio's editor shows as images.
@@ -12,24 +13,40 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", 
 _DEEPEST, _MOST_ITEMS = 4, 1000  # how far into a task's data we search for an image
 _LAST_NUMBER, _ITEM = re.compile(r"(?:0|[1-9][0-9]{0,4})$"), re.compile(r"\[[0-9]+\]")
 _STEP = re.compile(r"[^.\[\]]+")
+_VARIABLE = re.compile(r"\$([\w\[\].{}]+)")  # as in Label Studio's parseValue (web/libs/editor/src/utils/data.js)
+
+
+def read_variable(value: str) -> str:
+    """Return the path for `image_at` of a tag's value: "image" of "$image".
+
+    Of a text around variables, such as "https://host/$file", the path is the whole text.
+    """
+    return value[1:] if value.startswith("$") and "$" not in value[1:] else value
 
 
 def image_at(data: object, path: str) -> str | None:
     """Return the address at a path into a task's data, such as "image", "meta.url" or "images[0]"; None if no text.
 
-    A key that equals the whole path goes first. Blanks around the address, which lists and CSV files leave there, are
-    cut off, as browsers do.
+    A key that equals the whole path goes first. In a path with `$`, values replace the variables, as the editor does
+    (`read_variable`). Of a list, the editor shows the first address. Blanks around the address, which lists and CSV
+    files leave there, are cut off, as browsers do.
     """
-    value: Any = data.get(path) if isinstance(data, Mapping) else None
-    if value is None:
-        value = data
-        for step in _STEP.findall(path):
-            value = _step(value, step)
+    value = _value_at(data, path)
+    if value is None and "$" in path:
+        return _fill(data, path)
+    if isinstance(value, list) and value:
+        value = value[0]
     return (value.strip() or None) if isinstance(value, str) else None
 
 
 def replace_at(data: object, path: str, address: str) -> object:
-    """Return a copy of the data with another address at a path at which `image_at` finds an address."""
+    """Return a copy of the data with another address at a path at which `image_at` finds an address.
+
+    Raises:
+        BadInput: the path is a text with variables, so the data hold only parts of the address.
+    """
+    if "$" in path and _value_at(data, path) is None:
+        raise BadInput(f"the labelling interface builds the address as {path[:80]!r}; the data hold only parts of it")
     steps = [path] if isinstance(data, Mapping) and path in data else _STEP.findall(path)
     return _replace_step(data, steps, address)
 
@@ -73,6 +90,23 @@ def task_at(task: Mapping[str, Any], place: ImagePlace, *, places: Sequence[Imag
     return {**task, **drawn}
 
 
+def _value_at(data: object, path: str) -> object:
+    value: Any = data.get(path) if isinstance(data, Mapping) else None
+    if value is None:
+        value = data
+        for step in _STEP.findall(path):
+            value = _step(value, step)
+    return value
+
+
+def _fill(data: object, text: str) -> str | None:
+    """Return the text with values in place of its variables; None if a value is neither text nor a whole number."""
+    values = {name: _value_at(data, name) for name in _VARIABLE.findall(text)}
+    if not values or not all(isinstance(value, str | int) for value in values.values()):
+        return None
+    return _VARIABLE.sub(lambda variable: str(values[variable[1]]).strip(), text).strip()
+
+
 def pages_at(data: object, path: str) -> list[int]:
     """Return the numbers, from 0, of the pages that have an address, in the list at a path into a task's data."""
     pages = _list_at(data, path)
@@ -108,7 +142,7 @@ def find_image_key(data: object, *, names: Iterable[str] = ()) -> str | None:
     if not isinstance(data, Mapping):
         return None
     for name in names:
-        if name in data and image_at(data, name) is not None:
+        if isinstance(data.get(name), str) and image_at(data, name) is not None:
             return name
     texts = sorted(_list_texts(data), key=lambda text: text[0])
     for depth in sorted({depth for depth, _, _ in texts}):
@@ -166,7 +200,7 @@ def find_image_places(data: object, *, names: Sequence[str], pages: Iterable[int
 
 def _replace_step(value: object, steps: Sequence[str], address: str) -> object:
     if not steps:
-        return address
+        return [address, *value[1:]] if isinstance(value, list) else address
     first, *rest = steps
     if isinstance(value, list):
         inner = _replace_step(value[int(first)], rest, address)

@@ -78,6 +78,13 @@ def test_the_image_is_where_the_path_in_the_config_leads(name: str) -> None:
     assert image_at(given["data"], key) == "/data/upload/1/0123abcd-a0.png"
 
 
+def test_the_image_is_where_a_text_around_a_variable_leads() -> None:
+    given = case("image-value/nested.json")
+    value = given["label_config"].replace("$meta.url", "/data/upload/1/$meta.file")
+    key = parse_label_config(value).image_key
+    assert image_at({"meta": {"file": "0123abcd-a0.png"}}, key) == "/data/upload/1/0123abcd-a0.png"
+
+
 def test_seven_hundred_boxes_are_seven_hundred_prompts() -> None:
     (task,) = case("seven-hundred-boxes/tasks.json")
     assert len(boxes(task, height_px=480, width_px=640)) == 700

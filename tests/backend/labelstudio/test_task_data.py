@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.errors import BadInput
 from backend.labelstudio.task_data import (
     ImagePlace,
     find_address,
     find_image_key,
     find_image_places,
     image_at,
+    read_variable,
     replace_at,
 )
 
@@ -27,6 +29,10 @@ UPLOAD = "/data/upload/1/0123abcd-a0.png"
         ({"document": [{}, {"page": UPLOAD}]}, "document[1].page"),
         ({"meta.url": UPLOAD, "meta": {"url": "/nested.png"}}, "meta.url"),
         ({"image": f" {UPLOAD}\n"}, "image"),
+        ({"images": [UPLOAD, "/other.png"]}, "images"),
+        ({"file": "0123abcd-a0.png"}, "/data/upload/1/$file"),
+        ({"at": {"folder": "upload"}, "ids": [1]}, "/data/$at.folder/$ids[0]/0123abcd-a0.png"),
+        ({"$undefined$": UPLOAD}, "$undefined$"),
     ],
 )
 def test_a_path_into_the_data_leads_to_the_address(data: Any, path: str) -> None:
@@ -42,8 +48,12 @@ def test_a_path_into_the_data_leads_to_the_address(data: Any, path: str) -> None
         ({"image": "  "}, "image"),
         ({"images": [UPLOAD]}, "images[1]"),
         ({"images": [UPLOAD]}, "images[99999999999]"),
-        ({"images": [UPLOAD]}, "images"),
+        ({"images": []}, "images"),
+        ({"images": [[UPLOAD]]}, "images"),
         ({"meta": UPLOAD}, "meta.url"),
+        ({"file": None}, "/data/upload/1/$file"),
+        ({"file": {"name": "a.png"}}, "/data/upload/1/$file"),
+        ({"file": "a.png"}, "$"),
     ],
 )
 def test_a_path_that_leads_to_no_text_gives_nothing(data: Any, path: str) -> None:
@@ -52,7 +62,7 @@ def test_a_path_that_leads_to_no_text_gives_nothing(data: Any, path: str) -> Non
 
 @given(st.recursive(st.none() | st.text(max_size=9), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_any_data_may_be_asked(data: Any) -> None:
-    for path in ("image", "a.b", "a[0]", "[", ""):
+    for path in ("image", "a.b", "a[0]", "[", "", "/x/$a"):
         found = image_at(data, path)
         assert found is None or found == found.strip() != ""
     find_image_key(data)
@@ -123,12 +133,26 @@ def test_a_tag_of_a_repeater_is_the_item_of_its_number(names: list[str], keys: l
             {"pages": [{"url": "a"}, {"url": "new", "n": 1}]},
         ),
         ({"a.b": "c", "a": {"b": "d"}}, "a.b", {"a.b": "new", "a": {"b": "d"}}),
+        ({"images": ["a", "b"]}, "images", {"images": ["new", "b"]}),
     ],
 )
 def test_an_address_is_replaced_where_the_path_leads_and_nowhere_else(data: Any, path: str, replaced: Any) -> None:
     before = repr(data)
     assert replace_at(data, path, "new") == replaced
     assert repr(data) == before
+
+
+def test_an_address_of_which_the_data_hold_a_part_is_not_replaced() -> None:
+    with pytest.raises(BadInput, match="builds the address as '/x/\\$file'; the data hold only parts of it"):
+        replace_at({"file": "a.png"}, "/x/$file", "new")
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [("$image", "image"), ("$pages[0].url", "pages[0].url"), ("https://host/$file", "https://host/$file"), ("$", "")],
+)
+def test_a_tag_s_value_is_a_path_or_a_text_around_paths(value: str, path: str) -> None:
+    assert read_variable(value) == path
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"a": "b.txt"}, {"a": "data:text/plain,a.png"}, {"a": 5}])
