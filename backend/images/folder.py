@@ -18,7 +18,7 @@ from backend.net.data_uri import decode_data_uri
 # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):(?=/|\\)")  # two letters at least: a single letter is a Windows drive
-_RESOLVED = re.compile(r"/(?:tasks|projects)/[0-9]+/(?:resolve|presign)/$")
+_RESOLVED = re.compile(r"/(?:tasks|projects)/[0-9]+/(?:resolve|presign)/?$")
 _URLS = frozenset({"http", "https", "file"})
 # What Label Studio (Django's get_valid_filename) drops from the name of an upload; spaces become underscores before.
 _DROPPED_FROM_UPLOADS = re.compile(r"[^-\w.]")
@@ -112,7 +112,7 @@ class ImageFolder:
     def _paths_by_form(self) -> dict[tuple[str, ...], list[Path]]:
         """All files of the folder, by the plain forms of the parts of their paths; read when first needed."""
         paths: dict[tuple[str, ...], list[Path]] = {}
-        for path in sorted(self._folder.rglob("*")):
+        for path in sorted(path for path in self._folder.rglob("*") if path.is_file()):
             form = tuple(_plain_form(part) for part in path.relative_to(self._folder).parts)
             paths.setdefault(form, []).append(path)
         return paths

@@ -15,7 +15,8 @@ PATH = "/data/local-files/"
 def parse_path(query: str) -> str:
     """Return the relative path in a query such as "d=folder/image.png".
 
-    Backslashes, which Label Studio writes on Windows, become slashes.
+    Backslashes, which Label Studio writes on Windows, become slashes. Slashes at the start are left out, as Label
+    Studio does: every path is below its root.
 
     Raises:
         BadInput: the query has no `d`, or more than one.
@@ -28,7 +29,7 @@ def parse_path(query: str) -> str:
     if len(named) != 1 or not named[0]:
         raise BadInput(f"{PATH} needs exactly one d=path, and this address has {len(named)}")
     check_path(named[0])
-    return named[0].replace("\\", "/")
+    return named[0].replace("\\", "/").lstrip("/")
 
 
 def read_file(relative: str, *, roots: Sequence[Path], max_bytes: int) -> bytes:

@@ -13,9 +13,10 @@ from backend.images.local_files import parse_path, read_file
 from backend.images.picture import open_image
 from backend.labelstudio.api.client import NAME_LABEL_STUDIO, LabelStudio
 from backend.labelstudio.api.session import PASSING
+from backend.net.browsers import is_on_a_disk, read_address
 from backend.net.data_uri import decode_data_uri
 from backend.net.download import download
-from backend.net.url_policy import LONGEST_URL, Resolver, check_path, check_url, is_same_origin, resolve_host
+from backend.net.url_policy import LONGEST_URL, Resolver, check_path, check_url, is_same_site, resolve_host
 from backend.settings import Settings
 
 __all__ = ["ImageSource", "open_image"]
@@ -48,7 +49,7 @@ class ImageSource:
     ) -> None:
         self.name = label_studio.name if label_studio else "no Label Studio"
         self._label_studio, self._resolver = label_studio, resolver
-        self._further_urls = (*([label_studio.public_url] if label_studio else []), *further_urls)
+        self._urls = (label_studio.url, label_studio.public_url, *further_urls) if label_studio else ()
         self._max_bytes = settings.image.mib << 20
         self._seconds = settings.image.seconds
         self._roots = settings.image.local_files_root
@@ -60,7 +61,7 @@ class ImageSource:
         Args:
             uri: "/data/upload/...", "/data/local-files/?d=...", "http(s)://...", "data:image/...;base64,..."; and, with
                 a `task_id`, "s3://...", "gs://...", "azure-blob://...", which Label Studio resolves for its task.
-                Spaces around it are removed, as browsers do.
+                It is read as browsers read it (`read_address`).
             task_id: the task, where known.
 
         Raises:
@@ -69,7 +70,7 @@ class ImageSource:
             BadInput: the text is not an address, or the image has more bytes than SAMLOOP_IMAGE_MIB.
             KeyRefused, Upstream: Label Studio or the host refuses us, fails, or is too slow.
         """
-        uri = uri.strip()
+        uri = read_address(uri)
         scheme = uri[:12].partition(":")[0].lower() if ":" in uri[:12] else ""
         if scheme == "data":
             return self._data(uri)
@@ -78,28 +79,26 @@ class ImageSource:
         until_s = time.monotonic() + self._seconds
         if scheme in _BUCKETS:
             return self._from_bucket(uri, task_id, until_s)
-        if uri.startswith("/") and not uri.startswith("//"):
+        if is_on_a_disk(uri):
+            raise ForbiddenUrl(
+                f"{uri[:80]!r} is a path on a disk, and images may come by http or https: upload the image to Label "
+                "Studio, or add its folder there as local storage"
+            )
+        if uri.startswith("//"):
+            scheme = urlsplit(self._label_studio.public_url).scheme if self._label_studio else "https"
+            uri = f"{scheme}:{uri}"
+        if uri.startswith("/") or self._is_in_label_studio(uri):
             return self._from_label_studio(uri, until_s)
-        if self._label_studio and is_same_origin(uri, self._label_studio.url):
-            return self._from_label_studio(uri, until_s)
-        if (path := self._path_in_label_studio(uri)) is not None:
-            return self._from_label_studio(path, until_s)
         return self._from_elsewhere(uri, until_s)
 
-    def _path_in_label_studio(self, uri: str) -> str | None:
-        """Return the path of a Label Studio file that a task names by a URL for browsers, such as localhost's.
-
-        The request goes to the URL that this server uses, for the key must go nowhere else.
-        """
-        if self._label_studio is None:
-            return None
-        for base in self._further_urls:
-            if is_same_origin(uri, base):
-                parts = urlsplit(uri)
-                below = parts.path.removeprefix(urlsplit(base).path.rstrip("/"))
-                if _LABEL_STUDIO_PATHS.match(below):
-                    return f"{below}?{parts.query}" if parts.query else below
-        return None
+    def _is_in_label_studio(self, uri: str) -> bool:
+        """Whether a URL names a file of Label Studio, by its own address or by one for browsers, as localhost's is."""
+        for number, url in enumerate(self._urls):
+            if is_same_site(uri, url):
+                below = urlsplit(uri).path.removeprefix(urlsplit(url).path.rstrip("/"))
+                if number == 0 or _LABEL_STUDIO_PATHS.match(below):
+                    return True
+        return False
 
     def _data(self, uri: str) -> bytes:
         if len(uri) > self._max_bytes * 4 // 3 + 200:
@@ -131,14 +130,20 @@ class ImageSource:
                 return read_file(relative, roots=self._roots, max_bytes=self._max_bytes)
         if self._label_studio is None:
             raise BadInput(f"{parts.path[:80]!r} is in a Label Studio whose address is not known: {NAME_LABEL_STUDIO}")
-        below = parts.path.removeprefix(urlsplit(self._label_studio.url).path)
-        if not _LABEL_STUDIO_PATHS.match(below):
-            raise ForbiddenUrl(f"{parts.path[:80]!r} is not a path under which Label Studio stores images")
-        address = uri if "://" in uri[:10] else f"{below}?{parts.query}" if parts.query else below
-        address = address.replace("\\", "%5C")  # a Windows path; URLs need its backslashes encoded
+        # Behind a proxy tasks hold the path that browsers use, such as /label-studio/data/upload/...
+        below = (parts.path.removeprefix(urlsplit(url).path.rstrip("/")) for url in self._urls)
+        path = next((path for path in below if _LABEL_STUDIO_PATHS.match(path)), None)
+        if path is None:
+            raise ForbiddenUrl(
+                f"{parts.path[:80]!r} is not a path under which Label Studio stores images: uploads are below "
+                f"/data/upload/, the files of a local storage below {LOCAL_FILES}?d="
+            )
         try:
+            # To the URL that this server uses, and no other: the key must go nowhere else.
             return self._label_studio.get_bytes(
-                address, max_bytes=self._max_bytes, deadline_s=max(0.0, until_s - time.monotonic())
+                f"{path}?{parts.query}" if parts.query else path,
+                max_bytes=self._max_bytes,
+                deadline_s=max(0.0, until_s - time.monotonic()),
             )
         except RedirectedElsewhere as redirect:
             return self._from_elsewhere(redirect.location, until_s)

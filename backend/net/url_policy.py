@@ -109,6 +109,8 @@ def split_url(url: str) -> SplitResult:
         port = parts.port
     except ValueError as fault:
         raise BadInput(f"the image's URL {url[:80]!r} is not a URL: write http://host/path") from fault
+    if not parts.scheme:
+        raise ForbiddenUrl(f"the image's address {url[:80]!r} has no scheme: write http://host/path")
     if parts.scheme not in {"http", "https"}:
         raise ForbiddenUrl(f"images may come by http or https, not by {parts.scheme[:20]!r}")
     if "@" in parts.netloc:
@@ -132,6 +134,17 @@ def is_same_origin(url: str, other: str) -> bool:
     except BadInput:
         return False
     return (ours.scheme, ours.hostname, find_port(ours)) == (theirs.scheme, theirs.hostname, find_port(theirs))
+
+
+def is_same_site(url: str, other: str) -> bool:
+    """Return whether two URLs share an origin, or differ in http and https alone, as behind a proxy that adds TLS."""
+    if is_same_origin(url, other):
+        return True
+    try:
+        ours, theirs = split_url(url), split_url(other)
+    except BadInput:
+        return False
+    return ours.hostname == theirs.hostname and {find_port(ours), find_port(theirs)} == {80, 443}
 
 
 def check_path(path: str) -> None:

@@ -162,3 +162,9 @@ def test_of_two_files_that_a_changed_name_may_mean_neither_is_taken(tmp_path: Pa
 def test_an_address_that_names_an_image_is_not_taken_for_another_in_its_query(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no file 'a.png'"):
         find_image(fill(tmp_path, "b.png"), "https://host/a.png?small=b.png")
+
+
+def test_a_folder_of_the_address_s_name_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "scan").mkdir()
+    with pytest.raises(NotFound, match="no file 'scan'"):
+        ImageFolder(tmp_path, ["s3://bucket/scan"]).read("s3://bucket/scan")

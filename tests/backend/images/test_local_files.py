@@ -101,3 +101,11 @@ def test_the_path_is_decoded_once() -> None:
 def test_a_query_that_names_no_single_plain_path_is_refused(query: str, kind: type[BadInput], complaint: str) -> None:
     with pytest.raises(kind, match=complaint):
         parse_path(query)
+
+
+@pytest.mark.parametrize("query", ["d=/sub/a%20b.png", "d=//sub/a b.png", "d=%5Csub%5Ca b.png"])
+def test_a_slash_at_the_start_is_left_out_as_label_studio_does(root: Path, query: str) -> None:
+    """label-studio#2036: `?d=/0fdb2623-25997_5.jpg`, as its converters write for images at the root."""
+    assert read(parse_path(query), root) == b"inside"
+    with pytest.raises(NotFound, match="no file 'etc/passwd' below"):
+        read(parse_path("d=/etc/passwd"), root)

@@ -91,6 +91,48 @@ def test_a_path_of_windows_is_passed_on_where_no_root_is_set(studio: FakeLabelSt
     assert request.query == {"d": ["set\\w1.png"]}
 
 
+@pytest.mark.parametrize(
+    "address", ["http:\\\\HOST\\data\\local-files\\?d=set\\w1.png", "\\data\\local-files\\?d=/set/w1.png"]
+)
+def test_an_address_with_backslashes_is_read_as_browsers_read_it(
+    studio: FakeLabelStudio, tmp_path: Path, address: str
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "w1.png").write_bytes(b"disk")
+    images = source(studio, local_files_root=(tmp_path,))
+    assert images.fetch(address.replace("HOST", studio.url.removeprefix("http://"))) == b"disk"
+
+
+@pytest.mark.parametrize("public", ["https://labels.example/label-studio", "https://labels.example/label-studio/"])
+def test_behind_a_proxy_a_task_holds_the_path_that_browsers_use(
+    studio: FakeLabelStudio, upload: str, public: str
+) -> None:
+    """label-studio-sdk#575: /label-studio/data/upload/4/3b051792-frame_000100.png."""
+    plain, told = LabelStudio(studio.url, studio.token), LabelStudio(studio.url, studio.token, public_url=public)
+    for images in (
+        ImageSource(settings=Settings(), label_studio=told),
+        ImageSource(settings=Settings(), label_studio=plain, further_urls=[public]),
+    ):
+        for address in (f"/label-studio{upload}", f"http://labels.example/label-studio{upload}"):
+            assert images.fetch(address) == b"bytes"
+    with pytest.raises(ForbiddenUrl, match="not a path under which Label Studio stores images: uploads are below"):
+        source(studio).fetch(f"/label-studio{upload}")
+
+
+def test_an_address_without_a_scheme_has_label_studios(web: Web) -> None:
+    host = web.url.removeprefix("http://")
+    images = ImageSource(settings=Settings(image_hosts=(host,)), label_studio=LabelStudio("http://127.0.0.1:9", "key"))
+    assert images.fetch(f"//{host}/a.png") == b"/a.png"
+
+
+@pytest.mark.parametrize("address", ["C:\\set\\a.png", "C:/set/a.png", "\\\\server\\set\\a.png", "file:///set/a.png"])
+def test_a_path_on_somebodys_disk_is_refused_with_the_next_step(address: str) -> None:
+    with pytest.raises(
+        ForbiddenUrl, match=r"is a path on a disk, .* upload the image to Label Studio, or add its folder"
+    ):
+        source().fetch(address)
+
+
 def test_local_files_come_through_label_studio_where_no_root_is_set(studio: FakeLabelStudio) -> None:
     studio.local_files["sub/a.png"] = b"through"
     assert source(studio).fetch("/data/local-files/?d=sub/a.png") == b"through"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import BadInput, ForbiddenUrl, SamloopError, Upstream
-from backend.net.url_policy import Target, check_path, check_url, is_same_origin, resolve_host
+from backend.net.url_policy import Target, check_path, check_url, is_same_origin, is_same_site, resolve_host
 
 PUBLIC = "93.184.215.14"
 
@@ -133,7 +133,8 @@ def test_an_ipv6_host_is_named_with_its_brackets() -> None:
         ("file:///etc/passwd", "http or https, not by 'file'"),
         ("ftp://example.org/a", "not by 'ftp'"),
         ("gopher://example.org/a", "not by 'gopher'"),
-        ("//example.org/a", "not by ''"),
+        ("//example.org/a", "has no scheme: write http://host/path"),
+        ("upload/1/a.png", "'upload/1/a.png' has no scheme"),
         ("http://user:secret@example.org/", "user name or password"),
         ("http://user@example.org/", "user name or password"),
         ("http://@example.org/", "user name or password"),
@@ -184,6 +185,13 @@ def test_an_origin_is_scheme_host_and_port() -> None:
         "/x",
     ):
         assert not is_same_origin(other, "http://ls.example")
+
+
+def test_behind_a_proxy_that_adds_tls_an_address_may_still_say_http() -> None:
+    assert is_same_site("http://ls.example/x", "https://ls.example")
+    assert is_same_site("https://ls.example:443/x", "http://ls.example:80")
+    for other in ("http://ls.example:8080", "https://ls.example:8443", "http://other.example", "ls.example"):
+        assert not is_same_site(other, "https://ls.example")
 
 
 @pytest.mark.parametrize(
