@@ -12,6 +12,30 @@ from backend.redaction import redact_address
 _ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 _DEEPEST, _MOST_ITEMS = 4, 1000  # how far into a task's data we search for an image
 _LAST_NUMBER, _ITEM = re.compile(r"(?:0|[1-9][0-9]{0,4})$"), re.compile(r"\[[0-9]+\]")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")  # of names like image_url and imageUrl
+_IMAGE_WORDS = frozenset({"frame", "image", "img", "photo", "photograph", "pic", "picture", "scan", "slide"})
+# Words of keys beside the image: what is made of it, or shown for comparison.
+_BESIDE = frozenset(
+    {
+        "annotation",
+        "depth",
+        "ground",
+        "gt",
+        "heatmap",
+        "icon",
+        "label",
+        "logo",
+        "mask",
+        "overlay",
+        "preview",
+        "ref",
+        "reference",
+        "seg",
+        "segmentation",
+        "thumb",
+        "thumbnail",
+    }
+)
 _STEP = re.compile(r"[^.\[\]]+")
 _VARIABLE = re.compile(r"\$([\w\[\].{}]+)")  # as in Label Studio's parseValue (web/libs/editor/src/utils/data.js)
 
@@ -125,13 +149,13 @@ def _list_at(data: object, path: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def find_image_key(data: object, *, names: Iterable[str] = ()) -> str | None:
+def find_image_key(data: object, *, names: Sequence[str] = ()) -> str | None:
     """Find an image's path, such as "images[0]", in a task's data without a labelling interface; None if there is none.
 
     The choice goes by, in this order:
     1. A key that is one of `names`: most projects give the image tag and the key the same name.
-    2. The first value that looks like the address of an image, and then like the name of an image's file. Values of the
-       task itself go before values nested in them.
+    2. A value that looks like the address of an image, and then like the name of an image's file. Values of the task
+       itself go before values nested in them. Of several, the words of the key decide (`_rank_key`).
     3. The only address in the data.
     The order of the keys says nothing: Label Studio's database does not preserve it.
 
@@ -148,8 +172,8 @@ def find_image_key(data: object, *, names: Iterable[str] = ()) -> str | None:
     for depth in sorted({depth for depth, _, _ in texts}):
         images = [(path, value) for level, path, value in texts if level == depth and _is_image(value)]
         addresses = [path for path, value in images if _is_address(value)]
-        if found := [*addresses, *(path for path, _ in images)]:
-            return found[0]
+        if found := addresses or [path for path, _ in images]:
+            return min(found, key=lambda path: _rank_key(path, names=names))
     unnamed = [path for _, path, value in texts if _is_address(value) and not value.lower().startswith("data:")]
     return unnamed[0] if len(unnamed) == 1 else None
 
@@ -242,6 +266,13 @@ def _list_texts(value: object, path: str = "", depth: int = 0) -> Iterator[tuple
     elif depth < _DEEPEST and isinstance(value, list):
         for number, inner in enumerate(value[:_MOST_ITEMS]):
             yield from _list_texts(inner, f"{path}[{number}]", depth + 1)
+
+
+def _rank_key(path: str, *, names: Sequence[str]) -> tuple[bool, bool, bool]:
+    """Sort keys of images: what is made of an image last; what shares a word with its tag, or names an image, first."""
+    words = {word.lower() for word in _WORD.findall(path)}
+    tags = {word.lower() for name in names for word in _WORD.findall(name)}
+    return not words.isdisjoint(_BESIDE - tags), words.isdisjoint(tags), words.isdisjoint(_IMAGE_WORDS)
 
 
 def _is_address(value: str) -> bool:

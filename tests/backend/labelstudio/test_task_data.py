@@ -164,7 +164,24 @@ def test_the_tag_that_regions_name_goes_before_a_file_beside_the_image() -> None
     """PostgreSQL sorts keys by length, so that "mask" stands before "image" in every export from there."""
     data = {"mask": "/data/upload/1/mask.png", "image": UPLOAD}
     assert find_image_key(data, names=["image"]) == "image"
-    assert find_image_key(data, names=["gone"]) == find_image_key(data) == "mask"
+    assert find_image_key(data, names=["mask"]) == "mask"
+
+
+@pytest.mark.parametrize(
+    ("keys", "names", "key"),
+    [
+        (["mask", "image"], ["img"], "image"),
+        (["thumb_url", "image_url"], ["image"], "image_url"),
+        (["overlay", "photo"], ["img-1"], "photo"),
+        (["gt", "img_path"], [], "img_path"),
+        (["imageMask", "slide"], ["image"], "slide"),
+        (["image_2", "page"], ["page_view"], "page"),
+        (["first", "second"], ["img"], "first"),
+        (["mask", "gt"], ["img"], "mask"),
+    ],
+)
+def test_of_several_images_the_words_of_the_key_decide(keys: list[str], names: list[str], key: str) -> None:
+    assert find_image_key({name: f"/data/upload/1/{name}.png" for name in keys}, names=names) == key
 
 
 def test_an_address_goes_before_a_text_that_names_a_file() -> None:
