@@ -5,6 +5,7 @@
     bounds     a mask's bounding box, and the pixel deepest inside it
     packed     masks cut out, packed and deflated, as they are held and written to files
     rasterize  polygons, ellipses and rectangles to masks
+    strokes    strokes of a round brush to masks
     polygons   masks to polygons that a person can edit
     tracing    the outlines of a mask's parts
     specks     small islands and holes, taken out of a mask

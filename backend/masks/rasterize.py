@@ -5,6 +5,7 @@ Frame: pixels of the upright image; pixel (row, column) has its centre at (colum
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int16
@@ -34,12 +35,23 @@ def fill_polygon(
     Raises:
         ValueError: a coordinate is not finite, or the edges cross more than `MOST_CROSSINGS` rows in all.
     """
-    if not np.isfinite(points_px).all():
+    return fill_rings([points_px], height_px=height_px, width_px=width_px)
+
+
+def fill_rings(
+    rings_px: Sequence[Float[np.ndarray, "_ 2"]], *, height_px: int, width_px: int
+) -> Bool[np.ndarray, "{height_px} {width_px}"]:
+    """Fill closed polygons as one, as `fill_polygon` does: a ring within another, and of its direction, adds nothing.
+
+    A ring of the opposite direction is a hole. Rings of fewer than 3 points count for nothing.
+    """
+    if not all(np.isfinite(ring).all() for ring in rings_px):
         raise ValueError("a polygon's points must be finite")
     mask = np.zeros((height_px, width_px), np.bool_)
-    if len(points_px) < 3:
+    rings = [ring.astype(np.float64) for ring in rings_px if len(ring) >= 3]
+    if not rings:
         return mask
-    start, end = points_px.astype(np.float64), np.roll(points_px, -1, axis=0).astype(np.float64)
+    start, end = np.concatenate(rings), np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     # Rows whose centre line an edge crosses: y0 <= row + 0.5 < y1, half open so that a vertex counts once.
     top = _row(np.minimum(start[:, 1], end[:, 1]), height_px)
     bottom = _row(np.maximum(start[:, 1], end[:, 1]), height_px)

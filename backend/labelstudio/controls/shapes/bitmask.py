@@ -19,11 +19,17 @@ _MOST_ENLARGED = 4  # times as many pixels as the image
 
 
 def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
+    return read_url(value.get("imageDataURL"), size)
+
+
+def read_url(url: object, size: Size) -> Bool[np.ndarray, "h w"]:
     """Read the alpha of the front end's canvas: black and opaque inside the mask, transparent outside.
 
     A bitmask of another size than the image is scaled, as in the editor.
+
+    Raises:
+        UnusableRegion: it is no PNG in a data: URL, has no transparency, or another shape than the image.
     """
-    url = value.get("imageDataURL")
     if not isinstance(url, str) or not url.startswith("data:image/"):
         raise UnusableRegion("its bitmask is not a PNG as a data: URL")
     # 4 bytes a pixel before compression, times 4/3 for base64: a longer URL is no mask of this image.

@@ -1,6 +1,7 @@
-"""<Brush>, <BrushLabels>: a mask in Label Studio's own run-length code."""
+"""<Brush>, <BrushLabels>: a mask in Label Studio's own run-length code, or, in a draft, the strokes on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,58 @@ from jaxtyping import Bool
 
 from backend.errors import UnusableRegion
 from backend.labelstudio.controls.shape import Shape, Size, Value
+from backend.labelstudio.controls.shapes import bitmask
 from backend.labelstudio.rle import decode_mask, encode_mask
+from backend.labelstudio.values import finite_number
+from backend.masks.strokes import Stroke, fill_strokes
+
+MOST_POINTS = 10_000  # of a stroke
+MOST_STROKES = 2000
 
 
 def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
-    if value.get("format") not in (None, "rle") or "rle" not in value:
+    """Read the mask as the editor makes it of a draft: the code, the magic wand's mask over it, and strokes at last.
+
+    Drafts hold strokes as they were drawn; a submitted annotation has them in its code.
+    """
+    strokes, wand = value.get("touches"), value.get("maskDataURL")
+    if value.get("format") not in (None, "rle") or not ("rle" in value or strokes or wand):
         raise UnusableRegion("its brush mask is not in Label Studio's rle format")
-    return decode_mask(value["rle"], height_px=size.height_px, width_px=size.width_px)
+    mask: Bool[np.ndarray, "h w"] = np.zeros((size.height_px, size.width_px), np.bool_)
+    if value.get("rle") is not None or not (strokes or wand):
+        mask = decode_mask(value.get("rle"), height_px=size.height_px, width_px=size.width_px)
+    if wand:
+        mask = mask | bitmask.read_url(wand, size)
+    return _draw(strokes, on=mask) if strokes else mask
+
+
+def _draw(strokes: object, *, on: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Return the mask with strokes drawn on it and erased from it, in order."""
+    if not isinstance(strokes, list) or not all(isinstance(stroke, Mapping) for stroke in strokes):
+        raise UnusableRegion("its brush has strokes that are no list of objects")
+    if len(strokes) > MOST_STROKES:
+        raise UnusableRegion(f"its brush has {len(strokes)} strokes; at most {MOST_STROKES} are allowed")
+    height_px, width_px = on.shape
+    mask = on
+    for erases, group in groupby(strokes, lambda stroke: stroke.get("type") == "eraser"):
+        lines = [_stroke(stroke, height_px=height_px, width_px=width_px) for stroke in group]
+        try:
+            drawn = fill_strokes(lines, height_px=height_px, width_px=width_px)
+        except ValueError as fault:  # an outline is too long
+            raise UnusableRegion(str(fault)) from fault
+        mask = mask & ~drawn if erases else mask | drawn
+    return mask
+
+
+def _stroke(stroke: Mapping[str, Any], *, height_px: int, width_px: int) -> Stroke:
+    numbers = stroke.get("relativePoints")
+    if not isinstance(numbers, list) or len(numbers) % 2 or len(numbers) > 2 * MOST_POINTS:
+        raise UnusableRegion("its brush has a stroke whose points are no pairs of numbers")
+    pairs = (finite_number({"point": number}, "point") for number in numbers)
+    points = np.fromiter(pairs, np.float64, len(numbers)).reshape(-1, 2)
+    # The editor writes the width in per cent of the image's width.
+    stroke_px = finite_number(stroke, "relativeStrokeWidth") * width_px / 100
+    return Stroke(points * (width_px / 100, height_px / 100), stroke_px)
 
 
 def _write(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> Sequence[dict[str, Any]]:

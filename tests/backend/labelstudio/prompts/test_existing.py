@@ -49,3 +49,10 @@ def test_a_region_of_another_label_is_not_meant(label: str | None, expected: str
 def test_a_region_that_cannot_be_read_is_passed_over() -> None:
     broken = LEFT | {"value": {"rle": [1], "brushlabels": ["Coin"]}}
     assert found({"drafts": [{"result": [LEFT, broken, {"type": "brush"}, None]}]}) == "left"
+
+
+def test_what_was_erased_in_the_draft_is_no_part_of_the_region() -> None:
+    erased = {"type": "eraser", "relativePoints": [0, 50, 25, 50], "relativeStrokeWidth": 100}
+    draft = WIDE | {"value": WIDE["value"] | {"touches": [erased]}}
+    assert found({"drafts": [{"result": [WIDE]}]}) == "wide"
+    assert found({"drafts": [{"result": [draft]}]}) is None
