@@ -48,6 +48,7 @@ class Control:
         score_threshold: its attribute `model_score_threshold`, in [0, 1]: regions that score less are left out.
         polygon_tolerance_px: its attribute `model_polygon_tolerance_px`, image px; None where it has none.
         predicted: pairs of a name in some label's `predicted_values`, and that label.
+        other_names: pairs of another name of some label, such as its alias on another control, and that label.
         labels_beside: the <Labels> tags that label its regions, if it has no labels of its own.
         page: the page, from 0, of a `valueList` that it draws on; None if its image is no list.
     """
@@ -62,6 +63,7 @@ class Control:
     score_threshold: float = 0.0
     polygon_tolerance_px: float | None = None
     predicted: tuple[tuple[str, str], ...] = ()
+    other_names: tuple[tuple[str, str], ...] = ()
     labels_beside: tuple[LabelsTag, ...] = ()
     page: int | None = None
     _labels: Mapping[str, str] = field(init=False, repr=False, compare=False)
@@ -72,7 +74,7 @@ class Control:
         small = {label.lower(): label for label in reversed(self.labels)}
         labels = small | {label: label for label in self.labels}
         object.__setattr__(self, "_labels", labels)
-        object.__setattr__(self, "_names", labels | dict(self.predicted))
+        object.__setattr__(self, "_names", dict(self.other_names) | labels | dict(self.predicted))
 
     @property
     def shape(self) -> Shape:
@@ -92,8 +94,9 @@ class Control:
     def label_for(self, name: str | None) -> str | None:
         """Return this control's label for the name of a prompt's label or of a model's class; None if none fits.
 
-        The label whose `predicted_values` hold the name goes first, then the label of that name, then a label that
-        differs from it in capitals only. A control whose tasks name labels too takes any other name as it is.
+        The label whose `predicted_values` hold the name goes first, then the label of that name, then the label that
+        has this name on another control or without its alias, then a label that differs from it in capitals only. A
+        control whose tasks name labels too takes any other name as it is.
         """
         if name is None:
             return None
@@ -205,11 +208,12 @@ def parse_label_config(xml: str) -> LabelConfig:
     beside = [tag for tag in root.iter() if read_kind(tag) == _LABELS]
     if len(beside) > MOST_CONTROLS:
         raise BadInput(f"the label config has {len(beside)} <Labels> tags; at most {MOST_CONTROLS} are allowed")
+    names = _find_names([*drawing, *beside])
     left = MOST_NAMES
     configs: list[LabelConfig] = []
     for image in images:
-        own = [_find_labelled(tag) for tag in drawing if _is_on(tag, image.name)]
-        named = [_find_labelled(tag) for tag in beside if _is_on(tag, image.name)]
+        own = [_find_labelled(tag, names) for tag in drawing if _is_on(tag, image.name)]
+        named = [_find_labelled(tag, names) for tag in beside if _is_on(tag, image.name)]
         left -= _count_names(own, named)
         if left < 0:
             raise BadInput(
@@ -286,14 +290,15 @@ def _count_names(own: Sequence["_Labelled"], beside: Sequence["_Labelled"]) -> i
 
 @dataclass(frozen=True, slots=True)
 class _Labelled:
-    """A tag, its labels, and pairs of a name in some label's `predicted_values` and that label."""
+    """A tag, its labels, and pairs of a name and a label as in `Control`."""
 
     tag: "Element"
     labels: tuple[str, ...]
     predicted: tuple[tuple[str, str], ...]
+    other_names: tuple[tuple[str, str], ...]
 
     def __len__(self) -> int:
-        return len(self.labels) + len(self.predicted)
+        return len(self.labels) + len(self.predicted) + len(self.other_names)
 
     @property
     def takes_any_label(self) -> bool:
@@ -301,15 +306,39 @@ class _Labelled:
         return self.tag.get("value", "").startswith("$")
 
 
-def _find_labelled(tag: "Element") -> _Labelled:
-    labels = [(label, child) for child in tag.iter("Label") if (label := _label(child))]
+def _find_names(tags: Sequence["Element"]) -> dict[str, tuple[str, ...]]:
+    """The names of every label that has several, by its value: it may have an alias, and another one on every control.
+
+    Raises:
+        BadInput: the pairs of these names are more than 50,000.
+    """
+    names: dict[str, list[str]] = {}
+    for label, child in (pair for tag in tags for pair in _list_labels(tag)):
+        names.setdefault(child.get("value") or label, []).append(label)
+    several = {value: (*dict.fromkeys((*found, value)),) for value, found in names.items() if {*found} != {value}}
+    if (pairs := sum(len(names[value]) * len(found) for value, found in several.items())) > MOST_NAMES:
+        raise BadInput(f"the label config has {pairs} pairs of aliases; at most {MOST_NAMES} are allowed")
+    return several
+
+
+def _find_labelled(tag: "Element", names: Mapping[str, Sequence[str]]) -> _Labelled:
+    labels = _list_labels(tag)
     predicted = (
         (name.strip(), label)
         for label, child in labels
         for name in child.get("predicted_values", "").split(",")
         if name.strip()
     )
-    return _Labelled(tag, tuple(label for label, _ in labels), tuple(predicted))
+    others = (
+        (name, label) for label, child in labels for name in names.get(child.get("value") or label, ()) if name != label
+    )
+    return _Labelled(tag, tuple(label for label, _ in labels), tuple(predicted), tuple(others))
+
+
+def _list_labels(tag: "Element") -> list[tuple[str, "Element"]]:
+    """The labels of a tag, by their names in results: the alias if there is one, else the value."""
+    labels = (child for child in tag.iter() if read_kind(child) == "label")
+    return [(name, child) for child in labels if (name := child.get("alias") or child.get("value"))]
 
 
 def _is_on(tag: "Element", image_name: str) -> bool:
@@ -330,6 +359,7 @@ def _control(own: _Labelled, image_name: str, *, beside: Sequence[_Labelled]) ->
         score_threshold=_number(tag, "model_score_threshold", "score_threshold", most=1.0) or 0.0,
         polygon_tolerance_px=_number(tag, "model_polygon_tolerance_px", most=MOST_TOLERANCE_PX),
         predicted=tuple(pair for source in (own, *beside) for pair in source.predicted),
+        other_names=tuple(pair for source in (own, *beside) for pair in source.other_names),
         labels_beside=tuple(
             LabelsTag(other.tag.get("name", ""), other.labels, other.takes_any_label) for other in beside
         ),
@@ -348,8 +378,3 @@ def _number(tag: "Element", *names: str, most: float) -> float | None:
     if not 0 <= number <= most:
         raise BadInput(f'{name}="{text[:40]}" of <{tag.tag[:40]}> is not a number from 0 to {most:g}')
     return number
-
-
-def _label(tag: "Element") -> str:
-    """A label's name in results: its alias if it has one, else its value."""
-    return tag.get("alias") or tag.get("value") or ""

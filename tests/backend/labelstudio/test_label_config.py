@@ -28,7 +28,7 @@ def test_a_control_on_another_object_or_without_a_name_is_left_out() -> None:
         '<BrushLabels toName="image"/><Choices name="c" toName="image"><Choice value="x"/></Choices>'
         '<BrushLabels name="b" toName="image,text"><Label value="Cell" alias="cell"/><Label/></BrushLabels></View>'
     )
-    assert config.controls == (Control("brushlabels", "b", "image", ("cell",)),)
+    assert config.controls == (Control("brushlabels", "b", "image", ("cell",), other_names=(("Cell", "cell"),)),)
 
 
 def test_a_brush_without_labels_is_a_control_without_labels() -> None:

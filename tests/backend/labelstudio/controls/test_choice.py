@@ -128,3 +128,42 @@ def test_a_label_of_a_labels_tag_goes_to_the_controls_beside_it() -> None:
         assert semantic_output(project, label=label) == Output(control, label)
     assert label_on(output_control(project, label="Cell"), "Gone") is None
     assert semantic_output(project, label="Gone") is None
+
+
+ALIASES = """<View><Image name="image" value="$image"/>
+<BrushLabels name="brush" toName="image"><Label value="cat" alias="1_brush"/><Label value="person" alias="2_brush"/>
+</BrushLabels><KeyPointLabels name="point" toName="image"><Label value="cat"/><Label value="person"/></KeyPointLabels>
+<RectangleLabels name="box" toName="image"><Label value="cat" alias="1_box"/><Label value="person" alias="2_box"/>
+</RectangleLabels></View>"""
+
+
+@pytest.mark.parametrize(
+    ("label", "becomes"),
+    [("cat", "1_brush"), ("person", "2_brush"), ("2_box", "2_brush"), ("2_brush", "2_brush"), ("dog", "1_brush")],
+)
+def test_a_label_is_known_by_its_alias_on_another_control(label: str, becomes: str) -> None:
+    """label-studio-ml-backend#382: every control calls its labels otherwise."""
+    config = parse_label_config(ALIASES)
+    control = output_control(config, label=label)
+    assert (control.from_name, label_on(control, label)) == ("brush", becomes)
+
+
+def test_a_name_of_its_own_goes_before_an_alias_elsewhere() -> None:
+    config = parse_label_config(
+        '<View><Image name="image" value="$image"/><BrushLabels name="b" toName="image"><Label value="a"/>'
+        '<Label value="b"/></BrushLabels><KeyPointLabels name="k" toName="image"><Label value="a" alias="b"/>'
+        "</KeyPointLabels></View>"
+    )
+    control = output_control(config, label="b")
+    assert (control.label_for("b"), control.label_for("a")) == ("b", "a")
+
+
+def test_more_aliases_than_a_labelling_interface_has_are_refused() -> None:
+    tags = "".join(
+        f'<BrushLabels name="b{number}" toName="image">'
+        + "".join(f'<Label value="{label}" alias="{label}-{number}"/>' for label in range(30))
+        + "</BrushLabels>"
+        for number in range(60)
+    )
+    with pytest.raises(BadInput, match="109800 pairs of aliases; at most 50000 are allowed"):
+        parse_label_config(f'<View><Image name="image" value="$image"/>{tags}</View>')
