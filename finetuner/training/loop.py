@@ -226,7 +226,8 @@ class Trainer:
         if self._at.bad_steps > _MOST_BAD_STEPS:
             raise Diverged(
                 f"the loss was not a number in {self._at.bad_steps} steps in a row (learning rate {rate:g}); "
-                "nothing was published: lower the learning rate, or check the base weights"
+                "nothing was published: train with SAMLOOP_METHOD=decoder and SAMLOOP_START=base, or check the base's "
+                "weights"
             )
         return learnt
 

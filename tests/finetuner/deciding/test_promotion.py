@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 import pytest
+from support.documents import DOCS
 
 from backend.registry.figures import Interval
 from backend.registry.metrics import Verdict
-from finetuner.deciding.promotion import Rival, judge
+from finetuner.deciding.promotion import LABEL_FALL, LABEL_OBJECTS, Rival, judge
+from finetuner.measuring.comparison import LEAST_GAIN, MARGIN
 
 GAIN, SAME, WORSE = Interval(0.1, 0.05, 0.15), Interval(0.0, -0.01, 0.01), Interval(-0.05, -0.08, -0.02)
 UNSURE = Interval(0.05, -0.01, 0.12)
@@ -122,3 +124,10 @@ def test_a_fault_speaks_against_the_best_figures() -> None:
     verdict = judge(_rival(GAIN, GAIN), faults=("3 of 9 trained weights have values that are not finite, a first",))
     assert not verdict.promote
     assert verdict.reasons[0].startswith("3 of 9 trained weights")
+
+
+def test_the_page_of_guarantees_names_the_bounds_of_the_rule() -> None:
+    page = (DOCS / "guarantees.md").read_text()
+    assert f"rise by at least {LEAST_GAIN}" in page
+    assert f"fall by more than {MARGIN / 2}, and no 95 % interval reaches below -{MARGIN}" in page
+    assert f"at least {LABEL_OBJECTS} held-out objects loses more than {LABEL_FALL} of IoU" in page
