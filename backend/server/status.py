@@ -33,7 +33,7 @@ class Health(BaseModel):
     arithmetic: str | None = Field(
         default=None, description="numbers that the encoder computes in; null while the model loads"
     )
-    version: str = Field(description="of samloop", default_factory=lambda: metadata.version("samloop"))
+    version: str = Field(description="samloop's version", default_factory=lambda: metadata.version("samloop"))
     error: str | None = Field(description="why the model could not be loaded")
     refused: dict[str, str] = Field(description="checkpoints that must not serve, by version, and why")
     away: dict[str, str] = Field(description="what cannot be read now and will be tried again, and why")
@@ -48,7 +48,7 @@ class Setup(BaseModel):
 
 
 class Predictions(BaseModel):
-    """One prediction a task, in the tasks' order; `[]` for a task that ran out of time."""
+    """A prediction for every task, in the tasks' order; `[]` for a task whose turn did not come in time."""
 
     model_config = _example(
         results=[
@@ -102,7 +102,7 @@ class Cancelled(BaseModel):
 
 
 class Versions(BaseModel):
-    """Every version of every project; the base first."""
+    """The base model, and the versions of the newest projects."""
 
     model_config = _example(versions=["mobile-sam-base-0f1e2d", "mobile-sam-p7-v3-1a2b3c"])
 
@@ -110,7 +110,7 @@ class Versions(BaseModel):
 
 
 class ProjectVersions(Versions):
-    """One project's versions, the base first, and the version that is served."""
+    """The base model, one project's versions, and which of them is served."""
 
     model_config = _example(
         versions=["mobile-sam-base-0f1e2d", "mobile-sam-p7-v3-1a2b3c"], served="mobile-sam-p7-v3-1a2b3c"
@@ -146,74 +146,61 @@ class JobStatus(BaseModel):
 
 
 class Served(BaseModel):
-    """The version that answers now.
+    """The version that answers now, and the latest decision."""
 
-    `number`, `since` (ISO 8601 in UTC) and `reason` are the latest decision's, and `decided` is the version that it
-    names; it differs from `version` only while it loads, or if it must not serve.
-    """
-
-    version: str
-    number: int
-    since: str | None
-    reason: str | None
-    decided: str
+    version: str = Field(description="the version that answers now")
+    number: int = Field(description="of the latest decision; 0 before the first")
+    since: str | None = Field(description="time of that decision, ISO 8601 in UTC")
+    reason: str | None = Field(description="of that decision")
+    decided: str = Field(
+        description="the version that it names; differs from `version` while it loads, or if it must not serve"
+    )
 
 
 class Waiting(BaseModel):
-    """Jobs of the project that wait, and the workers that could take one up; workers serve all projects."""
+    """The queue of trainings."""
 
-    queued: int
-    workers: int
+    queued: int = Field(description="the project's trainings that wait")
+    workers: int = Field(description="workers that could take a training up; they serve all projects")
 
 
 class RefreshStatus(BaseModel):
-    """The progress of a project's refresh; `last`: the result of the refresh before.
-
-    `workers` could take a refresh up; they serve all projects.
-    """
+    """The progress of a project's refresh."""
 
     phase: Literal["idle", "queued", "training", "refreshing", "failed"]
     job: str | None
     progress: dict[str, JsonValue]
-    last: dict[str, JsonValue] | None
-    queued: int
-    workers: int
-    error: str | None
+    last: dict[str, JsonValue] | None = Field(description="the result of the last refresh")
+    queued: int = Field(description="the project's refreshes that wait")
+    workers: int = Field(description="workers that could take a refresh up; they serve all projects")
+    error: str | None = Field(description="why the last refresh failed")
 
 
 class ClickRefusal(BaseModel):
-    """A click that was answered with an error, which Label Studio does not show; `at` is ISO 8601 in UTC."""
+    """A click that got no mask; Label Studio does not show why."""
 
-    at: str
-    task: int | None
+    at: str = Field(description="ISO 8601 in UTC")
+    task: int | None = Field(description="null if the request named none")
     reason: str
 
 
 class AutomaticStatus(BaseModel):
-    """How many annotations have changed since the last request for a training, and how many start one; 0: none does."""
+    """When the project trains by itself."""
 
-    changed: int
-    train_after: int
+    changed: int = Field(description="annotations that changed since the last request for a training")
+    train_after: int = Field(description="number of changed annotations that starts a training; 0: none does")
 
 
 class MissedWebhooks(BaseModel):
-    """Annotations that no webhook told of, and that count since a look in Label Studio `at`, ISO 8601 in UTC."""
+    """What the last look in Label Studio found that no webhook had reported."""
 
-    at: str
-    changes: int
+    at: str = Field(description="time of that look, ISO 8601 in UTC")
+    changes: int = Field(description="annotations that no webhook had reported; they count since then")
     webhook_restored: bool = Field(description="the project's webhook was missing, and was created again")
 
 
 class ProjectStatus(BaseModel):
-    """The served version, the training and its progress, and the last verdict.
-
-    `stage` names what a training is doing, and `said` its progress in words. `share` is the share of the work done, in
-    [0, 1], and `left_s` the estimated time left, s; None where it is not known. `losses` are the running training's so
-    far, as steps and losses, for "prompts" and for the "semantic head". `cancelled`: when the last training was
-    cancelled, ISO 8601 in UTC. `live`, by version: how much people changed its masks. `refused` names checkpoints of
-    the project that are not served, and why. `refusals`: the last clicks that got no mask of any server, the
-    latest first. `missed`: what was last healed of what webhooks missed; None after a week without.
-    """
+    """The served version, the training and its progress, and the last verdict."""
 
     model_config = _example(
         project=7,
@@ -249,18 +236,20 @@ class ProjectStatus(BaseModel):
     phase: Literal["idle", "queued", "training", "refreshing", "failed"]
     job: str | None
     progress: dict[str, JsonValue]
-    stage: str
-    said: str
-    share: float | None
-    left_s: float | None
-    losses: dict[str, tuple[tuple[float, float], ...]]
+    stage: str = Field(description="what the training is doing")
+    said: str = Field(description="the training's progress, in words")
+    share: float | None = Field(description="share of the training's work that is done, in [0, 1]; null if unknown")
+    left_s: float | None = Field(description="estimated time until the training ends, s; null if unknown")
+    losses: dict[str, tuple[tuple[float, float], ...]] = Field(
+        description='the running training\'s steps and losses so far, for "prompts" and for the "semantic head"'
+    )
     verdict: dict[str, JsonValue] | None
     queue: Waiting
-    error: str | None
-    cancelled: str | None
+    error: str | None = Field(description="why the last training failed")
+    cancelled: str | None = Field(description="when the last training was cancelled, ISO 8601 in UTC")
     refresh: RefreshStatus
-    refused: dict[str, str]
-    live: dict[str, VersionFigures]
-    refusals: list[ClickRefusal]
+    refused: dict[str, str] = Field(description="the project's checkpoints that must not serve, by version, and why")
+    live: dict[str, VersionFigures] = Field(description="how much people changed a version's masks, by version")
+    refusals: list[ClickRefusal] = Field(description="the last clicks that got no mask of any server, latest first")
     automatic: AutomaticStatus
-    missed: MissedWebhooks | None
+    missed: MissedWebhooks | None = Field(description="null if no look found anything for a week")

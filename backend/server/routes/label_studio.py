@@ -74,7 +74,7 @@ class LabelStudioRoutes:
         return Setup(model_version=self._engine.version(project_id))
 
     async def predict(self, body: PredictBody) -> Predictions:
-        """Return one prediction a task, in the tasks' order; `[]` for a task that ran out of time."""
+        """Return a prediction for every task, in order; `[]` for a task whose turn did not come in time."""
         # In threads of their own: /health never waits for them. "1.1700000000": the project's id and creation time.
         # Requests that name no project share the places of one.
         owner = str(body.project).partition(".")[0][:40]
@@ -108,13 +108,13 @@ class LabelStudioRoutes:
         return JobStatus.model_validate(job)
 
     def versions(self) -> Versions:
-        """Every version of the newest projects; the base first."""
+        """List the base model, and the versions of the 20 newest projects."""
         newest = sorted(self._registry.projects())[-_MOST_PROJECTS:]
         published = [manifest.version for project in newest for manifest in self._registry.versions(project)]
         return Versions(versions=[self._engine.version(None), *published])
 
     def project_versions(self, body: ProjectBody) -> ProjectVersions:
-        """List a project's versions, and name the served version."""
+        """List the base model and a project's versions, and name the served version."""
         project_id = parse_label_studio_project(body.project)
         published = [manifest.version for manifest in self._registry.versions(project_id)]
         return ProjectVersions(
