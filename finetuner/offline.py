@@ -1,6 +1,5 @@
 """Trains and measures on a Label Studio export and a folder of images, without Label Studio, queue or registry."""
 
-import json
 import re
 import shutil
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from backend.errors import BadInput
 from backend.files.outputs import new_folder
 from backend.images.folder import ImageFolder
+from backend.labelstudio.export_file import read_export
 from backend.labelstudio.label_config import parse_label_config
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.registry.figures import Evaluation, MaskFigures
@@ -36,7 +36,6 @@ from finetuner.semantic.measuring import measure_semantic, semantic_report
 from finetuner.training.processes import Processes
 
 CLICKS = 7  # corrective clicks that `samloop evaluate` measures
-_ARCHIVES = {b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip"}  # by their first bytes
 
 
 def train_export(  # noqa: PLR0913 - the command's options, by name
@@ -285,51 +284,3 @@ def _number(task: object, number: int) -> object:
     if not isinstance(task, dict) or isinstance(task.get("id"), int | str):
         return task
     return {**task, "id": f"#{number}"}
-
-
-def read_export(export: Path) -> list[object]:
-    """The tasks in a file that Label Studio exported as JSON; a single task, or a task a line, is read too.
-
-    What Label Studio before 1.0 called `completions` is `annotations` in the result.
-
-    Raises:
-        BadInput: the file holds no task, or another format, such as JSON_MIN or COCO.
-    """
-    tasks = _parse_export(export)
-    if isinstance(tasks, dict) and "data" in tasks:
-        tasks = [tasks]
-    if isinstance(tasks, dict) and {"images", "annotations"} <= tasks.keys():
-        raise BadInput(
-            f"{export} is COCO, not Label Studio's JSON: export the project as JSON, or convert the file with "
-            "`label-studio-converter import coco`"
-        )
-    if not isinstance(tasks, list):
-        raise BadInput(f"{export} holds {type(tasks).__name__}, not a list of tasks; export the project as JSON")
-    if not tasks:
-        raise BadInput(
-            f"{export} holds no task: Label Studio exports annotated tasks alone unless it is told otherwise"
-        )
-    if not any(isinstance(task, dict) and "data" in task for task in tasks):
-        raise BadInput(
-            f"{export} holds no task with `data`: it looks like JSON_MIN, which leaves out where and how regions were "
-            "drawn; export the project as JSON"
-        )
-    return [_rename_completions(task) for task in tasks]
-
-
-def _parse_export(export: Path) -> object:
-    text = export.read_bytes()
-    if archive := next((name for start, name in _ARCHIVES.items() if text.startswith(start)), None):
-        raise BadInput(f"{export} is a {archive} archive: unpack it, and name the JSON file in it")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as fault:
-        try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        except (ValueError, RecursionError):
-            raise BadInput(f"{export} is not JSON: {str(fault)[:200]}; export the project as JSON") from fault
-
-
-def _rename_completions(task: object) -> object:
-    is_old = isinstance(task, dict) and "completions" in task and "annotations" not in task
-    return {**task, "annotations": task["completions"]} if is_old and isinstance(task, dict) else task

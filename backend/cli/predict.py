@@ -72,8 +72,8 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     settings, out_file = load_settings(), new_file(out_file)  # before PyTorch loads: a mistake is told at once
     from backend.images.folder import ImageFolder
     from backend.labelstudio.export import recover_config
+    from backend.labelstudio.export_file import read_export
     from backend.labelstudio.label_config import parse_label_config
-    from finetuner.offline import read_export
 
     tasks = [task for task in read_export(export) if isinstance(task, dict) and isinstance(task.get("data"), dict)]
     config = parse_label_config(label_config.read_text()) if label_config else recover_config(tasks)

@@ -7,6 +7,7 @@ label_config  reads a project's labelling interface: its images, and the control
 reasons       shows in the editor why a click brought no mask
 webhook       reads the events that Label Studio sends: START_TRAINING, annotations that changed
 export        recovers the labelling interface of an export from the regions that people drew
+export_file   reads the tasks of an exported file, or of a target storage
 description   writes the link to the review page into a project's description
 rle           the run-length code of brush masks
 values        reads numbers from JSON that may hold anything

@@ -22,6 +22,7 @@ from fakes.studio_setup import StudioSetup
 from backend.images.folder import find_image
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
+from backend.labelstudio.export_file import read_export
 from backend.masks.metrics import iou
 from backend.registry.checkpoint import WEIGHTS_FILE
 from backend.registry.local import LocalRegistry
@@ -30,7 +31,6 @@ from backend.sam.predictor import base_predictor, predictor_of
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.measuring.evaluation import measure
-from finetuner.offline import read_export
 from finetuner.pipeline import train_project
 from finetuner.presets import config_of
 from finetuner.report.review import review_file

@@ -19,6 +19,7 @@ from benchmarks.exports import photographs, write
 from benchmarks.pages import say
 from benchmarks.quality import NUCLEI, interval
 
+from backend.labelstudio.export_file import read_export
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Prompt
 from backend.masks.specks import remove_specks
@@ -29,7 +30,7 @@ from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
-from finetuner.offline import read_export, read_samples
+from finetuner.offline import read_samples
 from finetuner.progress import silent
 
 SIZES_PX = (0, 16, 32, 64, 100, 200, 400)

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from benchmarks.pages import commit, machine, say, write_result
 
+from backend.labelstudio.export_file import read_export
 from backend.registry.review_file import ReviewedObject
 from backend.review.masks.suspicion import LEAST_DOUBT, SURER, doubt_annotation
 from backend.sam.predictor import predictor_of
@@ -31,7 +32,7 @@ from finetuner.context import TrainingContext
 from finetuner.data.objects import LabelledMask
 from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import measure
-from finetuner.offline import read_export, read_samples, train_export
+from finetuner.offline import read_samples, train_export
 from finetuner.presets import config_of
 from finetuner.progress import silent
 from finetuner.report.review import review_objects

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from backend.errors import BadInput
+from backend.labelstudio.export_file import read_export
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import assemble
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.sample import Sample
-from finetuner.offline import read_export, read_samples
+from finetuner.offline import read_samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
 from finetuner.report.data import DataReport
@@ -196,10 +197,19 @@ def empty_what_may_be_null(tasks: Any) -> Any:
         lambda tasks: b"\xef\xbb\xbf" + json.dumps(tasks).encode(),
         lambda tasks: "\r\n".join(json.dumps(task) for task in tasks).encode(),
         lambda tasks: json.dumps([{**task, "completions": task.pop("annotations")} for task in tasks]).encode(),
+        lambda tasks: "".join(json.dumps(task, indent=2) for task in tasks).encode(),
         lambda tasks: json.dumps(tasks).replace('"original_width": 160', '"original_width": "160"').encode(),
         lambda tasks: json.dumps(empty_what_may_be_null(tasks)).encode(),
     ],
-    ids=["UTF-16", "a byte order mark", "a task a line", "completions, as before 1.0", "sizes as text", "nulls"],
+    ids=[
+        "UTF-16",
+        "a byte order mark",
+        "a task a line",
+        "tasks in a row",
+        "completions, as before 1.0",
+        "sizes as text",
+        "nulls",
+    ],
 )
 def test_an_export_as_other_programs_write_it_is_read(
     written: Callable[[Any], bytes], settings: Settings, tmp_path: Path

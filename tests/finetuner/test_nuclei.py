@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from backend.images.folder import find_image
+from backend.labelstudio.export_file import read_export
 from backend.sam.closer.tiles import FINE
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import load_base
@@ -18,7 +19,6 @@ from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import measure
 from finetuner.measuring.magnification import choose_magnification
 from finetuner.methods.decoder import DecoderMethod
-from finetuner.offline import read_export
 from finetuner.progress import silent
 from finetuner.training.loop import Trainer
 

@@ -18,7 +18,7 @@ from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import decoder_bytes, decoder_of
 from backend.settings import Settings
 from finetuner.context import TrainingContext
-from finetuner.offline import evaluate_export, read_export, read_samples, train_export
+from finetuner.offline import evaluate_export, read_samples, train_export
 from finetuner.presets import config_of
 from finetuner.progress import silent
 
@@ -250,13 +250,6 @@ def test_a_task_without_an_id_is_told_by_its_number_in_the_file(
     assert [sample.task_id for sample in samples] == ["#1", "#3"]
     (left_out,) = context.exclusions.by_reason()
     assert left_out.examples == ({"task": "#2"},)
-
-
-def test_an_export_in_another_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "min.json"
-    path.write_text(json.dumps([{"id": 1, "image": "/data/upload/1/a.png", "annotation_id": 2}]))
-    with pytest.raises(BadInput, match=r"looks like JSON_MIN.*; export the project as JSON"):
-        read_export(path)
 
 
 def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(
