@@ -49,6 +49,12 @@ def test_readme_leads_to_every_page() -> None:
     assert {(README.parent / link.partition("#")[0]).resolve() for link in links_of(README)} >= set(PAGES) - {README}
 
 
+def test_the_results_begin_with_a_question_for_every_part() -> None:
+    contents, *_ = (DOCS / "results.md").read_text().partition("## ")
+    parts = re.findall(r"^## (.+)$", (DOCS / "results.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"\| \[([^\]]+)\]\(#", contents)) == sorted(parts)
+
+
 def test_readme_has_at_most_150_lines() -> None:
     assert README.read_text().count("\n") <= 150
 

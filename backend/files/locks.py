@@ -1,8 +1,8 @@
 """Advisory locks between processes, on files. The kernel frees a lock when its holder dies, however it dies.
 
 Written by hand instead of with `filelock`, for three reasons: a waiter sleeps in the kernel instead of polling; a child
-    that inherited the descriptor can hold the lock; and a file system without locks raises an error, where
-    `filelock`would leave marker files that outlive a killed holder.
+that inherited the descriptor can hold the lock; and a file system without locks raises an error, where `filelock` would
+leave marker files that outlive a killed holder.
 """
 
 import fcntl

@@ -10,9 +10,9 @@ _ON_A_DISK = re.compile(r"[a-zA-Z]:[/\\]|\\\\|file:", re.IGNORECASE)
 def read_address(text: str) -> str:
     """Return an address without the blanks around it, and an http(s) URL or a path as browsers read it.
 
-    Of these, tabs and line ends within are left out; before the query, backslashes are slashes, and a URL's host may
-    follow any number of them; in the query, backslashes are encoded. Every other address comes back as it is: in the
-    key of an object in a bucket, all characters count.
+    In an http(s) URL or a path, tabs and line ends are dropped. Backslashes before the query become slashes, and the
+    host of a URL may follow any number of slashes. Backslashes in the query are encoded. Every other address comes back
+    as it is: in the key of an object in a bucket, all characters count.
     """
     text = text.strip()
     url = _URL.match(text)
