@@ -226,6 +226,8 @@ def _replace_step(value: object, steps: Sequence[str], address: str) -> object:
     if not steps:
         return [address, *value[1:]] if isinstance(value, list) else address
     first, *rest = steps
+    if isinstance(value, str):
+        return address
     if isinstance(value, list):
         inner = _replace_step(value[int(first)], rest, address)
         return [*value[: int(first)], inner, *value[int(first) + 1 :]]
@@ -253,7 +255,8 @@ def _step(value: object, step: str) -> object:
         return value.get(step)
     if isinstance(value, list) and step.isdecimal() and len(step) < 6 and int(step) < len(value):
         return value[int(step)]
-    return None
+    # The editor shows a lone address behind `valueList` as the only page.
+    return value if isinstance(value, str) and step == "0" else None
 
 
 def _list_texts(value: object, path: str = "", depth: int = 0) -> Iterator[tuple[int, str, str]]:

@@ -71,6 +71,20 @@ def test_a_click_on_a_page_is_answered_for_that_page(page: int) -> None:
     assert [control.page for control in part.config.controls] == [page]
 
 
+@pytest.mark.parametrize("index", [{}, {"item_index": 0}])
+def test_a_lone_address_behind_a_list_is_its_only_page(index: dict[str, int]) -> None:
+    """The editor shows it: label-studio's Image tag makes one image of a text."""
+    task = {"id": 1, "data": {"pages": "/0.png"}}
+    region = {"id": "k", "type": "keypointlabels", "to_name": "image", "value": {"x": 1, "y": 1}} | index
+    ((part, here),) = find_clicked_images(image(task, PAGES), {"result": [region]})
+    assert (part.uri, len(here["result"])) == ("/0.png", 1)
+    drawn = TASKS[0]["annotations"][0]["result"][0] | {"to_name": "image"} | index
+    annotated = {**task, "annotations": [{"id": 1, "result": [drawn]}]}
+    for config in (PAGES, None):
+        (found,) = read_images(annotated, config=config, exclusions=Exclusions())
+        assert (found.image_uri, len(found.annotations[0].regions)) == ("/0.png", 1)
+
+
 def test_without_an_item_index_a_click_is_on_the_first_page() -> None:
     task = {"id": 1, "data": {"pages": ["/0.png", "/1.png"]}}
     ((part, _),) = find_clicked_images(image(task, PAGES), {"result": [{"id": "k", "to_name": "image", "value": {}}]})

@@ -30,6 +30,7 @@ UPLOAD = "/data/upload/1/0123abcd-a0.png"
         ({"meta.url": UPLOAD, "meta": {"url": "/nested.png"}}, "meta.url"),
         ({"image": f" {UPLOAD}\n"}, "image"),
         ({"images": [UPLOAD, "/other.png"]}, "images"),
+        ({"images": UPLOAD}, "images[0]"),
         ({"file": "0123abcd-a0.png"}, "/data/upload/1/$file"),
         ({"at": {"folder": "upload"}, "ids": [1]}, "/data/$at.folder/$ids[0]/0123abcd-a0.png"),
         ({"$undefined$": UPLOAD}, "$undefined$"),
@@ -47,6 +48,7 @@ def test_a_path_into_the_data_leads_to_the_address(data: Any, path: str) -> None
         ({"image": 5}, "image"),
         ({"image": "  "}, "image"),
         ({"images": [UPLOAD]}, "images[1]"),
+        ({"images": UPLOAD}, "images[1]"),
         ({"images": [UPLOAD]}, "images[99999999999]"),
         ({"images": []}, "images"),
         ({"images": [[UPLOAD]]}, "images"),
@@ -134,6 +136,7 @@ def test_a_tag_of_a_repeater_is_the_item_of_its_number(names: list[str], keys: l
         ),
         ({"a.b": "c", "a": {"b": "d"}}, "a.b", {"a.b": "new", "a": {"b": "d"}}),
         ({"images": ["a", "b"]}, "images", {"images": ["new", "b"]}),
+        ({"images": "a"}, "images[0]", {"images": "new"}),
     ],
 )
 def test_an_address_is_replaced_where_the_path_leads_and_nowhere_else(data: Any, path: str, replaced: Any) -> None:
