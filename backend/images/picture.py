@@ -46,10 +46,10 @@ ImageFile.LOAD_TRUNCATED_IMAGES = _cut_files  # type: ignore[assignment]
 def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     """Decode an image file as an upright RGB image, its EXIF rotation applied as Label Studio does.
 
-    It reads every format that Label Studio's editor shows (FORMATS). Of several frames it reads the first. A truncated
-    file gives the part that is there, with a warning in the log. Transparency is laid on white. 16-bit, 32-bit and
-    float greys are stretched from their darkest to their brightest value; palette, CMYK, grey and bilevel images are
-    converted.
+    It reads every format that Label Studio's editor shows (FORMATS). Of an animation it reads the first frame. A
+    truncated file gives the part that is there, with a warning in the log. Transparency is laid on white. 16-bit,
+    32-bit and float greys are stretched from their darkest to their brightest value; palette, CMYK, grey and bilevel
+    images are converted.
 
     Raises:
         BadImage: the bytes are of another format (whatever the file's name says) or damaged, or the header says more
@@ -124,6 +124,8 @@ def _check_planes(image: Image.Image) -> None:
 
 
 def _convert(image: Image.Image) -> Image.Image:
+    if getattr(image, "default_image", False):  # an APNG's image for programs that show no animation
+        image.seek(1)
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _DEEP_MODES:

@@ -267,3 +267,11 @@ def test_one_wrong_byte_gives_a_picture_or_a_refusal(form: str, at: float, byte:
             assert opened(bytes(data)).mode == "RGB"
         except BadImage:
             return
+
+
+def test_of_an_apng_with_an_image_for_old_programs_the_first_frame_is_read() -> None:
+    """Browsers show the animation; its default image need not be a part of it."""
+    animated = saved(Image.new("RGB", (12, 8)), save_all=True, append_images=[gradient()], default_image=True)
+    assert np.array_equal(np.asarray(opened(animated)), np.asarray(gradient()))
+    plain = saved(gradient(), save_all=True, append_images=[Image.new("RGB", (12, 8))])
+    assert np.array_equal(np.asarray(opened(plain)), np.asarray(gradient()))
