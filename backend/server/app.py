@@ -128,7 +128,7 @@ def _guard_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
     # FastAPI's own /docs takes its script from another host, and stays empty where that cannot be reached.
     app = FastAPIOffline(
         title="samloop",
-        description="Segment Anything for Label Studio",
+        description="Segment Anything for Label Studio. Pages for people are under /review.",
         lifespan=lambda _: _running(parts),
         redoc_url=None,
     )

@@ -74,7 +74,7 @@ class LabelStudioRoutes:
         return Setup(model_version=self._engine.version(project_id))
 
     async def predict(self, body: PredictBody) -> Predictions:
-        """Return a prediction for every task, in order; `[]` for a task whose turn did not come in time."""
+        """Return a prediction for every task, in order; an empty list for a task whose turn did not come in time."""
         # In threads of their own: /health never waits for them. "1.1700000000": the project's id and creation time.
         # Requests that name no project share the places of one.
         owner = str(body.project).partition(".")[0][:40]
@@ -97,7 +97,7 @@ class LabelStudioRoutes:
         return self._request_training(event.project_id)
 
     def train(self, body: ProjectBody) -> Queued:
-        """Queue the same job as the webhook."""
+        """Queue a training, as the webhook does."""
         return self._request_training(parse_label_studio_project(body.project))
 
     def job_status(self, body: JobBody) -> JobStatus:

@@ -120,7 +120,7 @@ class ProjectRoutes:
             self._listening -= 1
 
     def refresh(self, project_id: ProjectId) -> Queued:
-        """Pre-annotate the project's untouched tasks with the served version; `status` shows the progress."""
+        """Let the served version pre-annotate the project's untouched tasks; the status shows the progress."""
         return Queued(job=self._refreshes.request(project_id))
 
     def cancel_refresh(self, project_id: ProjectId) -> Cancelled:
