@@ -1,5 +1,7 @@
 """The capacity of docs/operation.md follows from the parts that docs/results.md holds."""
 
+from dataclasses import replace
+
 import pytest
 from benchmarks.capacity import OPERATION, Parts, describe_parts, describe_scaling, measure_refresh
 from benchmarks.pages import RESULTS
@@ -42,6 +44,8 @@ def test_what_was_measured_is_told_in_words() -> None:
     text = describe_scaling({1: 2.0, 3: 5.9, 10: 19.0}, looks=looks, where="here; commit d")
     assert "3 give 3.0 times and 10 give 9.5 times as many images a second as one" in text
     assert "with 1,000,000 compared annotations" in text
+    assert "takes 0.5 s and 2 requests" in text
+    assert "takes less than 0.1 s and" in replace(looks, idle_s=0.01).describe()
     assert text.endswith("on here; commit d.")
 
 

@@ -61,10 +61,11 @@ class Looks:
 
     def describe(self) -> str:
         """The figures in words."""
+        idle = f"{self.idle_s:.1f} s" if self.idle_s >= 0.05 else "less than 0.1 s"
         return (
             f"In a project with {self.annotations:,} compared annotations, the first look for missed webhooks reads "
             f"the live evaluation, which takes {self.first_s:.0f} s and {self.grown_mib:.0f} MiB of the server's "
-            f"memory. Every later look takes {self.idle_s:.1f} s and {self.requests} requests. If an annotation was "
+            f"memory. Every later look takes {idle} and {self.requests} requests. If an annotation was "
             f"deleted without a webhook, the next looks check 10,000 annotations each until they find it; checking all "
             f"annotations takes {self.walk_s:.0f} s in total."
         )
