@@ -3,7 +3,7 @@
 One click at every object's inmost point, and its true box, by `mobile-sam`. A row a set: the single mask and
 segment-anything's own choice for the click, ours (backend/sam/policy.py) with its difference to the single mask and the
 95 % bootstrap interval over images, and the best of both readings that a policy can choose between. CLONES holds the
-clones that `sets` names; a set without a clone is left out, and said. Six minutes on two idle cores.
+clones that `sets` names; a set without a clone is left out, and said. Ten minutes on two idle cores.
 """
 
 import argparse
