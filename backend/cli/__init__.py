@@ -7,6 +7,7 @@ child     one of them: started, started again, and its reason where it cannot be
 project   `connect`: a Label Studio project and this backend know each other
 learning  `train` and `evaluate`: with Label Studio and a queue, or offline on an export
 predict   `predict`: pre-annotations of a folder of images, as a file to import
+unfinished  what `predict` has predicted so far, which a kill leaves
 registry  `versions`, `promote` and `rollback`
 queue     `status` and `cancel`, and following a training to its end
 refresh   `refresh`: fresh pre-annotations for untouched tasks

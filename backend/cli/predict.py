@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backend.amounts import write_amount
 from backend.cli.console import err, load_settings, out
+from backend.cli.unfinished import Predicted, Unfinished
 from backend.errors import BadInput, SamloopError
 from backend.files.outputs import new_file
 
@@ -65,7 +67,7 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
 
     A checkpoint with a semantic head gives a region for every object, with its label; any other model outlines
     everything that stands out. Annotations in the export are ignored. Importing the file creates new tasks: choose a
-    project without these images.
+    project without these images. If a run is killed, the same command goes on where that run was.
 
     Example: `samloop predict --export export.json --images images/ --checkpoint checkpoint/ --out predictions.json`
     """
@@ -79,36 +81,35 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     config = parse_label_config(label_config.read_text()) if label_config else recover_config(tasks)
     folder = ImageFolder(images, (uri for task in tasks for _, uri in _list_images(task, config)))
     predictor = _predictor(settings, checkpoint)
-    predicted, reasons = _predict_tasks(tasks, predictor, config=config, images=folder, settings=settings)
+    work = [tasks, label_config and label_config.read_text(), predictor.version, predictor.base.fingerprint]
+    unfinished = Unfinished.open(out_file, of=json.dumps(work))
+    if unfinished.done:
+        err.print(f"going on after {write_amount(len(unfinished.done), 'task')} of a run that was killed")
+    predict_task = partial(_predict_task, predictor=predictor, config=config, images=folder, settings=settings)
+    _predict_missing(tasks, unfinished, predict_task=predict_task)
+    predicted = [item.task for item in unfinished.done]
+    reasons = [item.why for item in unfinished.done if item.why is not None]
     if predicted and len(reasons) == len(predicted):
+        unfinished.remove()
         raise BadInput(f"none of {len(predicted)} tasks could be predicted, so {out_file} is not written; {reasons[0]}")
     if image_root_url is not None:
         predicted = [_move_image(task, image_root_url, config=config, images=folder) for task in predicted]
     out_file.write_text(json.dumps(predicted) + "\n")
+    unfinished.remove()
     _report(predicted, reasons, predictor=predictor, out_file=out_file)
     if len(predicted) < len(tasks):
         raise BadInput(f"ended by a signal after {len(predicted)} of {len(tasks)} tasks, which are in {out_file}")
 
 
-def _predict_tasks(
-    tasks: "Sequence[Task]",
-    predictor: "Predictor",
-    *,
-    config: "LabelConfig",
-    images: "ImageFolder",
-    settings: "Settings",
-) -> "tuple[list[LabelStudioJson], list[str]]":
-    """The tasks with their predictions, until a signal; with a sentence for every task without a region."""
-    reasons: list[str] = []
-    predicted: list[LabelStudioJson] = []
+def _predict_missing(
+    tasks: "Sequence[Task]", unfinished: Unfinished, *, predict_task: "Callable[[Task], Predicted]"
+) -> None:
+    """Predict the tasks that are not predicted yet, until a signal."""
     with _keep_what_is_done() as interrupted:
-        for task in _with_progress(tasks):
+        for task in _with_progress(tasks, done=len(unfinished.done)):
             if interrupted.is_set():
                 break
-            predicted.append(
-                _predict_all(task, predictor, config=config, images=images, settings=settings, reasons=reasons)
-            )
-    return predicted, reasons
+            unfinished.append(predict_task(task))
 
 
 def _report(
@@ -136,15 +137,9 @@ def _predictor(settings: "Settings", checkpoint: Path | None) -> "Predictor":
     return base_predictor(base) if checkpoint is None else predictor_of(base, checkpoint)
 
 
-def _predict_all(  # noqa: PLR0913 - all that one task takes
-    task: "Task",
-    predictor: "Predictor",
-    *,
-    config: "LabelConfig",
-    images: "ImageFolder",
-    settings: "Settings",
-    reasons: list[str],
-) -> "LabelStudioJson":
+def _predict_task(
+    task: "Task", *, predictor: "Predictor", config: "LabelConfig", images: "ImageFolder", settings: "Settings"
+) -> Predicted:
     from backend.images.source import ImageSource
     from backend.sam.automatic import AutomaticRules
     from backend.sam.semantic.objects import SemanticRules
@@ -168,9 +163,8 @@ def _predict_all(  # noqa: PLR0913 - all that one task takes
     (answer,) = batches.answer([TaskImage(task=bare, config=config, images=nowhere_else)], snapshot=snapshot)
     if note := answer.prediction.pop("note", None):
         err.print(f"task {task.get('id')}: {note}")
-    if answer.why is not None:
-        reasons.append(f"task {task.get('id')}: {answer.why}")
-    return {**bare, "predictions": [answer.prediction]}
+    why = None if answer.why is None else f"task {task.get('id')}: {answer.why}"
+    return Predicted({**bare, "predictions": [answer.prediction]}, why)
 
 
 def _list_images(task: "Task", config: "LabelConfig") -> list[tuple[str, str]]:
@@ -237,17 +231,18 @@ def _keep_what_is_done() -> Iterator[Event]:
             signal.signal(name, handler)
 
 
-def _with_progress(tasks: "Sequence[Task]") -> "Iterator[Task]":
+def _with_progress(tasks: "Sequence[Task]", *, done: int) -> "Iterator[Task]":
+    """Yield all tasks but the first `done`, and show how far the work is."""
     if not err.is_terminal:
         step = max(1, len(tasks) // 10)
-        for number, task in enumerate(tasks):
+        for number, task in enumerate(tasks[done:], start=done):
             yield task
             if (number + 1) % step == 0:
                 err.print(f"predicting {number + 1} of {len(tasks)}")
         return
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
-        line = progress.add_task("predicting", total=len(tasks))
-        for task in tasks:
+        line = progress.add_task("predicting", total=len(tasks), completed=done)
+        for task in tasks[done:]:
             yield task
             progress.advance(line)

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 from fakes.studio_setup import StudioSetup
 from PIL import Image
 from support.checkpoints import make_manifest
+from support.waiting import wait_until
 from typer.testing import CliRunner
 
 from backend.__main__ import app
@@ -158,7 +161,7 @@ def test_all_images_of_a_task_are_predicted_and_moved(folder: Path, way: str) ->
 
 
 def test_a_signal_ends_the_work_and_keeps_what_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def told_to_end_at_the_first(tasks: list[Any]) -> Any:
+    def told_to_end_at_the_first(tasks: list[Any], **_: object) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         yield from tasks
 
@@ -166,6 +169,25 @@ def test_a_signal_ends_the_work_and_keeps_what_is_done(folder: Path, monkeypatch
     with pytest.raises(BadInput, match="ended by a signal after 0 of 3 tasks"):
         predicted(folder, "--checkpoint", str(folder / "checkpoint"))
     assert json.loads((folder / "predictions.json").read_text()) == []
+
+
+def test_a_run_that_was_killed_goes_on_when_its_command_is_repeated(folder: Path) -> None:
+    """Fails where predictions are kept in memory alone: `kill -9`, and the system short of memory, lose them all."""
+    expected = predicted(folder)[1]
+    (folder / "predictions.json").unlink()
+    words = ["--export", str(folder / "export.json"), "--images", str(folder / "images")]
+    command = [sys.executable, "-m", "backend", "predict", *words, "--out", str(folder / "predictions.json")]
+    left = folder / "predictions.json.unfinished"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        wait_until(lambda: left.exists() and left.read_bytes().count(b"\n") >= 2)
+        process.kill()
+    assert not (folder / "predictions.json").exists()
+    (folder / "images" / "a.png").unlink()  # what is predicted is not predicted again
+
+    said, tasks = predicted(folder)
+    assert "of a run that was killed" in said
+    assert tasks == expected
+    assert not left.exists()
 
 
 def test_progress_is_told_where_no_terminal_shows_it(folder: Path) -> None:
