@@ -26,7 +26,7 @@ def test_the_reason_is_the_text_of_the_tag_that_bears_our_name() -> None:
         "<View",
         f"<View>{IMAGE}</View>",
         f'<View>{IMAGE}<TextArea name="notes" toName="image"/></View>',
-        f'<View>{IMAGE}<Text name="words" value="$words"/><TextArea name="samloop"/></View>',
+        f'<View>{IMAGE}<TextArea name="samloop"/></View>',
         f'<View>{IMAGE}<Choices name="samloop" toName="image"/></View>',
     ],
 )
