@@ -59,7 +59,7 @@ def fill_rings(
         raise ValueError(f"the polygon's edges cross {crossings} rows; at most {MOST_CROSSINGS} are allowed")
     y0, y1 = int(top.min()), int(bottom.max())
     x0, x1 = (int(x) for x in _row(np.array([start[:, 0].min(), start[:, 0].max()]), width_px))
-    # How often the outline goes around a pixel: at most a third of its points, so 16 bits never wrap to 0.
+    # How often the outlines go around a pixel: one of them at most a third of its points, so 16 bits never wrap to 0.
     winding = np.zeros((y1 - y0, x1 - x0 + 1), np.int16)
     for first, last in _chunks(bottom - top):
         row, column, direction = _cross(start[first:last], end[first:last], top[first:last], bottom[first:last])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from backend.masks.strokes import Stroke, fill_strokes
+from backend.masks.strokes import MOST_POINTS, Stroke, fill_strokes
 
 HEIGHT, WIDTH = 20, 30
 lines = arrays.arrays(np.float64, st.tuples(st.integers(1, 6), st.just(2)), elements=st.integers(-8, 38))
@@ -40,6 +40,18 @@ def test_a_stroke_around_something_leaves_it_out_and_two_strokes_are_one_mask() 
     assert not alone[10, 15]
     assert both[10, 15]
     assert both.sum() == alone.sum() + 12
+
+
+def test_a_scribble_that_crosses_itself_a_million_times_takes_no_longer_than_its_pieces() -> None:
+    """Fails, by running for minutes, where the outline of the whole stroke is computed."""
+    scribble = np.random.default_rng(0).uniform(0, 30, (3000, 2))
+    assert fill_strokes([Stroke(scribble, 1.0)], height_px=HEIGHT, width_px=WIDTH)[2:-2, 2:-2].all()
+
+
+def test_more_points_than_are_drawn_in_seconds_are_refused() -> None:
+    strokes = [Stroke(np.zeros((MOST_POINTS, 2)), 1.0), Stroke(np.zeros((1, 2)), 1.0)]
+    with pytest.raises(ValueError, match="the strokes have 50001 points; at most 50000 are allowed"):
+        fill_strokes(strokes, height_px=HEIGHT, width_px=WIDTH)
 
 
 def test_nothing_is_drawn_by_no_stroke() -> None:

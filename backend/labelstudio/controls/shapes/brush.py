@@ -14,7 +14,6 @@ from backend.labelstudio.rle import decode_mask, encode_mask
 from backend.labelstudio.values import finite_number
 from backend.masks.strokes import Stroke, fill_strokes
 
-MOST_POINTS = 10_000  # of a stroke
 MOST_STROKES = 2000
 
 
@@ -46,7 +45,7 @@ def _draw(strokes: object, *, on: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "
         lines = [_stroke(stroke, height_px=height_px, width_px=width_px) for stroke in group]
         try:
             drawn = fill_strokes(lines, height_px=height_px, width_px=width_px)
-        except ValueError as fault:  # an outline is too long
+        except ValueError as fault:  # there are too many points
             raise UnusableRegion(str(fault)) from fault
         mask = mask & ~drawn if erases else mask | drawn
     return mask
@@ -54,7 +53,7 @@ def _draw(strokes: object, *, on: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "
 
 def _stroke(stroke: Mapping[str, Any], *, height_px: int, width_px: int) -> Stroke:
     numbers = stroke.get("relativePoints")
-    if not isinstance(numbers, list) or len(numbers) % 2 or len(numbers) > 2 * MOST_POINTS:
+    if not isinstance(numbers, list) or len(numbers) % 2:
         raise UnusableRegion("its brush has a stroke whose points are no pairs of numbers")
     pairs = (finite_number({"point": number}, "point") for number in numbers)
     points = np.fromiter(pairs, np.float64, len(numbers)).reshape(-1, 2)
