@@ -12,6 +12,7 @@ import pytest
 import torch
 from benchmarks import demo_seeds, pages, trainings
 from benchmarks.exports import Picture, write
+from benchmarks.recipes import BLOCKS
 from benchmarks.results import PARTS, comparison, run
 from benchmarks.summary import LINES, block, summary
 from benchmarks.trainings import Bench, Trained
@@ -84,6 +85,7 @@ WRITTEN = sorted(
         for name in re.findall(r'write_result\("([a-z]+)"', path.read_text())
     }
     | set(PARTS)
+    | set(BLOCKS)
 )
 
 

@@ -59,6 +59,7 @@ SETS = {
     "aerial": ("solar",),  # not the buildings, which both folds would show
     "food": ("food",),
 }
+BLOCKS = ("recipes", "tiles", "kinds")  # of docs/results.md
 SHARES = (1.0, 0.9, 0.75)
 COARSE_TILES = "coarse tiles"
 TILES = "coarse and fine tiles"
@@ -282,7 +283,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="takes trained weights, and keeps new ones")
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE")
-    parser.add_argument("--block", choices=("recipes", "tiles"), default="recipes")
+    parser.add_argument("--block", choices=BLOCKS, default=BLOCKS[0])
     parser.add_argument("--against", type=Path)
     given = parser.parse_intermixed_args()
     if given.table:
