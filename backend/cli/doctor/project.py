@@ -200,11 +200,11 @@ class ProjectDoctor:
         task = next(islice(self._client.tasks(int(project["id"]), page_size=1), 1), None)
         if task is None:
             raise NotFound(f"project {self._project_id} has no task: import images into it")
-        uri = image_at(task.get("data"), config.image_key)
+        keys = [image.image_key for image in config.images(task.get("data"))]
+        uri = next((uri for key in keys if (uri := image_at(task.get("data"), key)) is not None), None)
         if uri is None:
             raise BadInput(
-                f"task {task['id']} has no image in data[{config.image_key[:80]!r}], where "
-                "the labelling config reads it: "
+                f"task {task['id']} has no image in data[{keys[0][:80]!r}], where the labelling config reads it: "
                 "name the key of your data in the config's <Image value=...>"
             )
         source = ImageSource(settings=self._settings, label_studio=self._client)

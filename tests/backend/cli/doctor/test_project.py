@@ -1,5 +1,6 @@
 """Mis-set-ups of a project, planted one at a time into one that is well: the doctor finds every one, with its mend."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -166,6 +167,34 @@ def test_labels_whose_masks_are_found_are_no_finding(masks: str, clinic: Clinic)
 def test_strokes_of_a_brush_point_at_objects_where_there_is_no_tool_for_clicks(clinic: Clinic) -> None:
     start, end = CONFIG.index("<KeyPointLabels"), CONFIG.index("<BrushLabels")
     clinic.change("project", label_config=CONFIG[:start] + CONFIG[end:])
+    assert clinic.findings() == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "tags"),
+    [
+        ({"pages": [{"url": "UPLOAD"}]}, {"$image": "$pages[0].url"}),
+        ({"pages": ["UPLOAD", "/gone.png"]}, {'value="$image"': 'valueList="$pages"'}),
+        ({"pages": ["UPLOAD"]}, {"$image": "$pages"}),
+        ({"file": "UPLOAD"}, {"$image": "SITE$file"}),
+        (
+            {"pages": [{"url": "UPLOAD"}]},
+            {
+                "<View>": '<View><Repeater on="$pages">',
+                "</View>": "</Repeater></View>",
+                "$image": "$pages[{{idx}}].url",
+            },
+        ),
+    ],
+    ids=["a path", "pages", "a list", "a text around a key", "a repeater"],
+)
+def test_an_image_is_found_wherever_the_editor_finds_it(data: Row, tags: dict[str, str], clinic: Clinic) -> None:
+    upload = str(clinic.row("task")["data"]["image"])
+    clinic.change("task", data=json.loads(json.dumps(data).replace("UPLOAD", upload)))
+    config = CONFIG
+    for tag, other in tags.items():
+        config = config.replace(tag, other.replace("SITE", clinic.studio.url))
+    clinic.change("project", label_config=config)
     assert clinic.findings() == {}
 
 
