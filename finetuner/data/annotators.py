@@ -23,7 +23,7 @@ class Annotation:
     @property
     def is_empty(self) -> bool:
         """Whether the annotation draws nothing: it has no result, or only choices, texts and the like."""
-        return all(isinstance(region, Mapping) and region.get("type") in NOT_DRAWN for region in self.regions)
+        return all(isinstance(region, Mapping) and str(region.get("type")) in NOT_DRAWN for region in self.regions)
 
 
 def counting_annotations(

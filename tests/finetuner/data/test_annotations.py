@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.odd_values import ODD, list_places, put
 
+from backend.labelstudio.label_config import parse_label_config
 from finetuner.config import Rules
-from finetuner.data.annotations import AnnotatedTask, objects_of, read_task
+from finetuner.data.annotations import AnnotatedTask, objects_of, read_images, read_task
 from finetuner.data.annotators import Annotation
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
@@ -272,3 +274,20 @@ def test_the_manifest_counts_every_reason_and_names_the_first_places(
     assert exclusions.sentence() == "9 x too small; 1 x skipped"
     assert Exclusions().sentence() == "nothing was left out"
     assert caplog.records[0].__dict__["event"] == "annotation.excluded"
+
+
+def test_any_value_at_any_place_of_a_task_is_read_or_left_out(brush: Brush, square: np.ndarray) -> None:
+    beside = {"id": 5, "type": "labels", "from_name": "l", "value": {"x": 1, "y": 2, "width": 30, "labels": ["Disc"]}}
+    stroke = {"type": "add", "relativePoints": [10, 10, 50, 50], "relativeStrokeWidth": 20}
+    drawn = brush(square) | {"id": 5, "item_index": 0}
+    drawn["value"]["touches"] = [stroke]
+    task = _task(_annotation(drawn, beside, completed_by={"id": 1}))
+    config = parse_label_config(
+        '<View><Image name="image" value="/x/$image"/><Labels name="l" toName="image"><Label value="Disc"/></Labels>'
+        '<Brush name="b" toName="image"/></View>'
+    )
+    for place in list_places(task, most=2):
+        for odd in ODD:
+            left_out = Exclusions()
+            for image in read_images(put(task, place, odd), config=config, exclusions=left_out):
+                objects_of(image, height_px=HEIGHT, width_px=WIDTH, rules=Rules(), exclusions=left_out)
