@@ -15,8 +15,8 @@ from backend.images.local_files import PATH as LOCAL_FILES
 from backend.labelstudio.task_data import names_an_image
 from backend.net.data_uri import decode_data_uri
 
-# Label Studio puts eight hexadecimal digits before the name of an uploaded file.
-_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
+# Label Studio puts eight hexadecimal digits before the name of an uploaded file; before 1.0 it put six.
+_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{6}(?:[0-9a-f]{2})?-")
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):(?=/|\\)")  # two letters at least: a single letter is a Windows drive
 _RESOLVED = re.compile(r"/(?:tasks|projects)/[0-9]+/(?:resolve|presign)/?$")
 _URLS = frozenset({"http", "https", "file"})

@@ -168,3 +168,12 @@ def test_a_folder_of_the_address_s_name_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "scan").mkdir()
     with pytest.raises(NotFound, match="no file 'scan'"):
         ImageFolder(tmp_path, ["s3://bucket/scan"]).read("s3://bucket/scan")
+
+
+@pytest.mark.parametrize("prefix", ["6482e2", "0123abcd"])
+def test_the_prefix_of_an_upload_has_six_or_eight_digits(tmp_path: Path, prefix: str) -> None:
+    """label-studio#611: /data/upload/6482e2-download.png, of version 0.9."""
+    (tmp_path / "download.png").write_bytes(b"image")
+    assert ImageFolder(tmp_path).read(f"/data/upload/{prefix}-download.png") == b"image"
+    with pytest.raises(NotFound):
+        ImageFolder(tmp_path).read(f"/data/upload/{prefix}a-download.png")
