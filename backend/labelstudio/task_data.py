@@ -85,9 +85,15 @@ class ImagePlace:
 
     def holds(self, region: Mapping[str, Any], *, first: "ImagePlace") -> bool:
         """Whether a region was drawn here. No `to_name` means the `first` image; no page means page 0."""
-        name, page = region.get("to_name"), region.get("item_index")
-        is_page = self.page is None or self.page == (page if isinstance(page, int) else 0)
+        name = region.get("to_name")
+        is_page = self.page is None or self.page == (read_page(region) or 0)
         return is_page and self.name == (name if isinstance(name, str) else first.name)
+
+
+def read_page(region: Mapping[str, Any]) -> int | None:
+    """The page, from 0, that a region was drawn on; None where it does not say. Other programs write 1 as 1.0."""
+    page = region.get("item_index")
+    return int(page) if isinstance(page, int) or (isinstance(page, float) and page.is_integer()) else None
 
 
 def results_at(results: object, place: ImagePlace, *, places: Sequence[ImagePlace]) -> list[Mapping[str, Any]]:

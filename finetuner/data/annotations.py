@@ -12,7 +12,14 @@ from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.payloads import Task
-from backend.labelstudio.task_data import ImagePlace, find_image_key, find_image_places, image_at, task_at
+from backend.labelstudio.task_data import (
+    ImagePlace,
+    find_image_key,
+    find_image_places,
+    image_at,
+    read_page,
+    task_at,
+)
 from finetuner.config import Rules
 from finetuner.data.annotators import NOT_DRAWN, Annotation, counting_annotations
 from finetuner.data.consensus import Drawing, majority
@@ -113,8 +120,7 @@ def _list_drawn_on(task: Task) -> list[tuple[str | None, int]]:
     rows = task.get("annotations")
     results = [row.get("result") for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
     regions = [region for result in results for region in regions_of(result) if region.shape is not None]
-    pages = [region.json.get("item_index") for region in regions]
-    return [(region.to_name, page if isinstance(page, int) else 0) for region, page in zip(regions, pages, strict=True)]
+    return [(region.to_name, read_page(region.json) or 0) for region in regions]
 
 
 def _exclude_strays(task: Task, *, places: Sequence[ImagePlace], exclusions: Exclusions) -> None:
@@ -198,8 +204,7 @@ def _check_image(region: Region, *, image_name: str | None, page: int) -> None:
     """Refuse a region that was drawn on another image or page of the task."""
     if image_name is not None and region.to_name not in (None, image_name):
         raise UnusableRegion(f"it was drawn on another image of the task, {str(region.to_name)[:40]!r}")
-    drawn_on = region.json.get("item_index")
-    if isinstance(drawn_on, int) and drawn_on != page:
+    if read_page(region.json) not in (None, page):
         raise UnusableRegion("it was drawn on another page of the task")
 
 

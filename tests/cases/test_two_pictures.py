@@ -61,12 +61,12 @@ def test_a_picture_shows_what_was_drawn_on_it_alone() -> None:
         assert [region["to_name"] for region in regions] == [part.config.image_name] * 2
 
 
-@pytest.mark.parametrize("page", [0, 1, 2])
-def test_a_click_on_a_page_is_answered_for_that_page(page: int) -> None:
+@pytest.mark.parametrize("page", [0, 1, 2, 2.0])
+def test_a_click_on_a_page_is_answered_for_that_page(page: float) -> None:
     task = {"id": 1, "data": {"pages": ["/0.png", "/1.png", "/2.png"]}}
     region = {"id": "k", "type": "keypointlabels", "to_name": "image", "item_index": page, "value": {"x": 1, "y": 1}}
     ((part, here),) = find_clicked_images(image(task, PAGES), {"result": [region]})
-    assert part.uri == f"/{page}.png"
+    assert part.uri == f"/{page:.0f}.png"
     assert len(here["result"]) == 1
     assert [control.page for control in part.config.controls] == [page]
 

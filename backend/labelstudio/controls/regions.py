@@ -155,6 +155,8 @@ def regions_of(results: object) -> Iterator[Region]:
 def _read_id(result: Mapping[str, Any]) -> str | None:
     """A result's id as text; None for none. Converters write numbers, which the editor takes for text."""
     given = result.get("id")
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)  # JavaScript's 7.0 is 7
     return str(given) or None if isinstance(given, str | int) else None
 
 

@@ -194,7 +194,7 @@ def test_a_labels_result_without_a_drawing_beside_it_is_the_region() -> None:
 
 
 def test_results_are_joined_by_ids_that_are_numbers_too() -> None:
-    drawn, named = region("rectangle", CELL, id=7), region("labels", CELL | {"labels": ["Cell"]}, id=7)
+    drawn, named = region("rectangle", CELL, id=7), region("labels", CELL | {"labels": ["Cell"]}, id=7.0)
     (found,) = regions_of([drawn, named])
     assert (found.label, found.region_id) == ("Cell", "7")
     assert len(list(regions_of([drawn | {"id": None}, drawn | {"id": None}, drawn | {"id": ""}]))) == 3
