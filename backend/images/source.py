@@ -7,7 +7,7 @@ from collections.abc import Collection
 from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
-from backend.errors import BadInput, ForbiddenUrl, NotFound, RedirectedElsewhere, Upstream
+from backend.errors import BadInput, ForbiddenUrl, KeyRefused, NotFound, RedirectedElsewhere, Upstream
 from backend.images.local_files import PATH as LOCAL_FILES
 from backend.images.local_files import parse_path, read_file
 from backend.images.picture import open_image
@@ -124,29 +124,40 @@ class ImageSource:
         """Fetch an upload, a local file or a resolved bucket, with the key or from the disk."""
         parts = urlsplit(uri)
         check_path(parts.path)
+        missing: NotFound | None = None
         if parts.path.endswith(LOCAL_FILES) or parts.path.endswith(LOCAL_FILES.rstrip("/")):
             relative = parse_path(parts.query)
-            if self._roots:
-                return read_file(relative, roots=self._roots, max_bytes=self._max_bytes)
+            try:
+                if self._roots:
+                    return read_file(relative, roots=self._roots, max_bytes=self._max_bytes)
+            except NotFound as fault:
+                missing = fault  # another local storage of Label Studio may have it
         if self._label_studio is None:
-            raise BadInput(f"{parts.path[:80]!r} is in a Label Studio whose address is not known: {NAME_LABEL_STUDIO}")
-        # Behind a proxy tasks hold the path that browsers use, such as /label-studio/data/upload/...
-        below = (parts.path.removeprefix(urlsplit(url).path.rstrip("/")) for url in self._urls)
-        path = next((path for path in below if _LABEL_STUDIO_PATHS.match(path)), None)
-        if path is None:
-            raise ForbiddenUrl(
-                f"{parts.path[:80]!r} is not a path under which Label Studio stores images: uploads are below "
-                f"/data/upload/, the files of a local storage below {LOCAL_FILES}?d="
+            raise missing or BadInput(
+                f"{parts.path[:80]!r} is in a Label Studio whose address is not known: {NAME_LABEL_STUDIO}"
             )
+        # To the URL that this server uses, and no other: the key must go nowhere else.
+        address = f"{self._path_below(parts.path)}?{parts.query}" if parts.query else self._path_below(parts.path)
+        left_s = max(0.0, until_s - time.monotonic())
         try:
-            # To the URL that this server uses, and no other: the key must go nowhere else.
-            return self._label_studio.get_bytes(
-                f"{path}?{parts.query}" if parts.query else path,
-                max_bytes=self._max_bytes,
-                deadline_s=max(0.0, until_s - time.monotonic()),
-            )
+            return self._label_studio.get_bytes(address, max_bytes=self._max_bytes, deadline_s=left_s)
         except RedirectedElsewhere as redirect:
             return self._from_elsewhere(redirect.location, until_s)
+        except (NotFound, KeyRefused) as fault:
+            if missing is None:
+                raise
+            raise missing from fault
+
+    def _path_below(self, path: str) -> str:
+        """Return a file's path below Label Studio's address. Behind a proxy, tasks hold the path that browsers use."""
+        below = (path.removeprefix(urlsplit(url).path.rstrip("/")) for url in self._urls)
+        found = next((path for path in below if _LABEL_STUDIO_PATHS.match(path)), None)
+        if found is None:
+            raise ForbiddenUrl(
+                f"{path[:80]!r} is not a path under which Label Studio stores images: uploads are below "
+                f"/data/upload/, the files of a local storage below {LOCAL_FILES}?d="
+            )
+        return found
 
     def _from_elsewhere(self, url: str, until_s: float) -> bytes:
         """Fetch from any host that the policy allows, without the key. The policy checks every redirect."""

@@ -147,6 +147,20 @@ def test_local_files_come_from_the_disk_where_a_root_is_set(studio: FakeLabelStu
     assert source(local_files_root=(tmp_path,)).fetch("/data/local-files/?d=a.png") == b"disk"
 
 
+def test_a_local_file_that_no_root_has_is_asked_of_label_studio(studio: FakeLabelStudio, tmp_path: Path) -> None:
+    """Label Studio may have several local storages, of which this machine sees some."""
+    studio.local_files["other/a.png"] = b"through"
+    images = source(studio, local_files_root=(tmp_path,))
+    assert images.fetch("/data/local-files/?d=other/a.png") == b"through"
+    for answers in ({}, {"status": 403}):
+        if answers:
+            studio.fail("/data/local-files/", **answers)
+        with pytest.raises(NotFound, match=r"no file 'gone\.png' below"):
+            images.fetch("/data/local-files/?d=gone.png")
+    with pytest.raises(NotFound, match=r"no file 'gone\.png' below"):
+        source(local_files_root=(tmp_path,)).fetch("/data/local-files/?d=gone.png")
+
+
 @pytest.mark.parametrize(
     "query",
     ["d=../../etc/passwd", "d=%2e%2e/etc/passwd", "d=%252e%252e%252fetc", "d=a&d=b", "d=a%00", "d=..%5cetc", ""],
