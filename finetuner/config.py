@@ -1,9 +1,10 @@
 """The recipe of a training: one frozen TrainConfig, which goes into the checkpoint's manifest."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
+from backend.labelstudio.label_config import LabelConfig
 from backend.settings.bounds import (
     ANNOTATORS,
     HEADS,
@@ -33,6 +34,7 @@ class Rules:
 
     Attributes:
         labels: the labels of the labelling configuration; empty allows every label.
+        other_names: labels by other names that Label Studio takes for them.
         rectangles_are_masks: whether a rectangle is a mask.
         min_object_px: the smallest area of an object, in image px.
         ground_truth_weight: the number of votes of an annotation that is marked as ground truth.
@@ -41,6 +43,7 @@ class Rules:
     """
 
     labels: frozenset[str] = frozenset()
+    other_names: Mapping[str, str] = field(default_factory=dict)
     rectangles_are_masks: bool = False
     min_object_px: int = 2
     ground_truth_weight: int = 1
@@ -225,10 +228,11 @@ class TrainConfig:
         """Whether clicks on the background teach an object score that nothing is there."""
         return self.absent_share > 0 and self.unlabelled == "background"
 
-    def rules(self, labels: Iterable[str] = ()) -> Rules:
-        """The rules for a project with these labels."""
+    def rules(self, label_config: LabelConfig | None = None) -> Rules:
+        """The rules for a project with this labelling interface; without one, every label is allowed."""
         return Rules(
-            labels=frozenset(labels),
+            labels=frozenset() if label_config is None else label_config.labels,
+            other_names={} if label_config is None else label_config.other_names,
             rectangles_are_masks=self.rectangles_are_masks,
             min_object_px=self.min_object_px,
             ground_truth_weight=self.ground_truth_weight,

@@ -152,7 +152,7 @@ class TrainingContext:
         tasks: Iterable[AnnotatedTask],
         *,
         read: Callable[[AnnotatedTask], bytes],
-        labels: Iterable[str] = (),
+        label_config: LabelConfig | None = None,
         max_pixels: int,
     ) -> list[Sample]:
         """Read the tasks' images and objects into samples.
@@ -160,7 +160,7 @@ class TrainingContext:
         Args:
             tasks: the annotated images.
             read: returns the bytes of a task's image.
-            labels: the labels that count; empty allows all.
+            label_config: the labelling interface, whose labels count; None allows every label.
             max_pixels: larger images are refused.
         """
 
@@ -173,7 +173,7 @@ class TrainingContext:
         reader = SampleReader(
             read=read_remembered,
             embeddings=self.embeddings,
-            rules=self.config.rules(labels),
+            rules=self.config.rules(label_config),
             max_pixels=max_pixels,
             exclusions=self.exclusions,
         )

@@ -134,7 +134,7 @@ def _samples(
     return context.samples(
         read_annotated(),
         read=lambda task: _fetch(images, task),
-        labels=label_config.labels,
+        label_config=label_config,
         max_pixels=settings.image.pixels,
     )
 

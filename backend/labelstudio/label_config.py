@@ -150,6 +150,19 @@ class LabelConfig:
             return frozenset()
         return frozenset(label for control in controls for label in control.labels)
 
+    @property
+    def other_names(self) -> Mapping[str, str]:
+        """The labels by their other names, such as their values where they have aliases: the editor takes these too.
+
+        Left out are names that are labels themselves, or that several labels have.
+        """
+        controls = [control for config in (self, *self.others) for control in config.controls]
+        found: dict[str, set[str]] = {}
+        for name, label in (pair for control in controls for pair in control.other_names):
+            found.setdefault(name, set()).add(label)
+        labels = self.labels
+        return {name: min(of) for name, of in found.items() if labels and name not in labels and len(of) == 1}
+
     def images(self, data: object) -> tuple["LabelConfig", ...]:
         """Return the config of every image that a task with this data shows; at least one.
 

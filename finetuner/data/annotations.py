@@ -187,7 +187,7 @@ def _read_drawn(  # noqa: PLR0913 - all by name
         try:
             _check_image(region, image_name=task.image_name, page=task.page)
             mask = region.mask(size, rectangles_are_masks=rules.rectangles_are_masks)
-            label = _label(region, labels=rules.labels)
+            label = _label(region, rules=rules)
             _check_area(mask, min_object_px=rules.min_object_px)
             item = LabelledMask.of(mask, label=label)
             _check_new(item, drawn)
@@ -208,9 +208,11 @@ def _check_image(region: Region, *, image_name: str | None, page: int) -> None:
         raise UnusableRegion("it was drawn on another page of the task")
 
 
-def _label(region: Region, *, labels: frozenset[str]) -> str | None:
+def _label(region: Region, *, rules: Rules) -> str | None:
     label = region.label
-    if label is not None and labels and label not in labels:
+    if label is not None:
+        label = rules.other_names.get(label, label)
+    if label is not None and rules.labels and label not in rules.labels:
         raise UnusableRegion(f"its label {label[:40]!r} is not in the labelling configuration")
     return label
 

@@ -8,7 +8,7 @@ import pytest
 from support.odd_values import ODD, list_places, put
 
 from backend.labelstudio.label_config import parse_label_config
-from finetuner.config import Rules
+from finetuner.config import Rules, TrainConfig
 from finetuner.data.annotations import AnnotatedTask, objects_of, read_images, read_task
 from finetuner.data.annotators import Annotation
 from finetuner.data.exclusions import Exclusions
@@ -291,3 +291,21 @@ def test_any_value_at_any_place_of_a_task_is_read_or_left_out(brush: Brush, squa
             left_out = Exclusions()
             for image in read_images(put(task, place, odd), config=config, exclusions=left_out):
                 objects_of(image, height_px=HEIGHT, width_px=WIDTH, rules=Rules(), exclusions=left_out)
+
+
+def test_a_label_under_another_name_of_the_labelling_interface_is_that_label(
+    brush: Brush, square: np.ndarray, exclusions: Exclusions
+) -> None:
+    """Predictions are imported by a label's value; the editor shows them, and writes its alias."""
+    config = parse_label_config(
+        '<View><Image name="image" value="$image"/><BrushLabels name="b" toName="image">'
+        '<Label value="Disc" alias="d"/><Label value="Ring"/></BrushLabels></View>'
+    )
+    rules = TrainConfig().rules(config)
+    found = [
+        item.label
+        for label in ("Disc", "Ring", "d", "Moon")
+        for item in _objects([brush(square, label)], exclusions, labels=rules.labels, other_names=rules.other_names)
+    ]
+    assert found == ["d", "Ring", "d"]
+    assert _reasons(exclusions) == {"its label 'Moon' is not in the labelling configuration": 1}
