@@ -13,6 +13,7 @@ import torch
 from benchmarks import demo_seeds, pages, trainings
 from benchmarks.exports import Picture, write
 from benchmarks.recipes import BLOCKS
+from benchmarks.recipes import table as recipes_table
 from benchmarks.results import PARTS, comparison, run
 from benchmarks.summary import LINES, block, summary
 from benchmarks.trainings import Bench, Trained
@@ -93,6 +94,19 @@ WRITTEN = sorted(
 def test_the_results_have_the_marks_of_every_block_that_a_benchmark_writes(name: str) -> None:
     text = pages.RESULTS.read_text()
     assert text.count(f"<!-- {name}: ") == text.count(f"<!-- /{name} -->") == 1
+
+
+def test_recipes_name_every_commit_that_measured_them_once() -> None:
+    rows = [["a", prompt, 0.5, 0.4] for prompt in ("point", "box")]
+    shared = {
+        "set": "food",
+        "changes": ["decodes=600"],
+        "decodes": 600,
+        "domain": {"0": rows},
+        "photographs": {"0": rows},
+    }
+    text = recipes_table([{**shared, "commit": commits} for commits in ("abc1234, def5678", "def5678")])
+    assert text.splitlines()[-1].endswith("; commit abc1234, def5678.")
 
 
 @pytest.fixture

@@ -239,7 +239,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
             lines.append(
                 f"| {result['set']} | {recipe or 'the default'} | {result['decodes']} | {share} | {' | '.join(cells)} |"
             )
-    commits = ", ".join(sorted({result["commit"] for result in results}))
+    commits = ", ".join(sorted({commit for result in results for commit in result["commit"].split(", ")}))
     return "\n".join([*lines, "", f"`mobile-sam`, method `decoder`, seed 0. On {machine()}; commit {commits}."])
 
 
