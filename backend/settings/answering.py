@@ -104,7 +104,7 @@ class ImageSettings(SettingsGroup):
 
     local_files_root: Annotated[tuple[Path, ...], folders()] = setting(
         "SAMLOOP_LOCAL_FILES_ROOT",
-        "folders, separated by colons, to read `/data/local-files/?d=` images from; absent: through Label Studio",
+        "folders, separated by colons, to read `/data/local-files/?d=` images from; Label Studio is asked for the rest",
         default=(),
     )
     hosts: Annotated[tuple[str, ...], host_names()] = setting(
