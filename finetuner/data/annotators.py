@@ -63,7 +63,7 @@ def _list_submitted(task: Mapping[str, object], *, exclusions: Exclusions) -> It
     if not annotations:
         exclusions.add("only a draft" if task.get("drafts") else "no annotation yet", task=task["id"])
     for annotation in annotations:
-        if annotation.get("was_cancelled"):
+        if _is_marked(annotation, "was_cancelled"):
             exclusions.add("the annotator skipped the task", task=task["id"], annotation=annotation.get("id"))
         else:
             yield annotation
@@ -93,7 +93,12 @@ def _annotation(given: Mapping[str, object]) -> Annotation:
 
 
 def _is_ground_truth(given: Mapping[str, object]) -> bool:
-    return given.get("ground_truth") is True
+    return _is_marked(given, "ground_truth")
+
+
+def _is_marked(given: Mapping[str, object], name: str) -> bool:
+    """Whether a mark is set. Tables that files pass through write it as text, as a number, or as NaN for none."""
+    return str(given.get(name)).lower() in {"true", "1", "1.0"}
 
 
 def _annotator(given: Mapping[str, object]) -> str:

@@ -82,3 +82,15 @@ def test_a_skipped_task_and_a_region_that_is_no_mask_are_not_empty() -> None:
     prompt = {"id": 7, "annotations": [_annotation(1, result=[{"type": "keypointlabels", "value": {}}])]}
     (found,) = counting_annotations(prompt, annotators="latest", exclusions=Exclusions(), empty_counts=True)
     assert not found.is_empty
+
+
+@pytest.mark.parametrize("mark", [True, 1, 1.0, "True", "true"])
+def test_a_mark_is_set_however_a_table_writes_it(mark: object) -> None:
+    given = [_annotation(1, ground_truth=mark), _annotation(2), _annotation(3, was_cancelled=mark)]
+    assert _counting(given, "latest")[0] == [1]
+
+
+@pytest.mark.parametrize("mark", [False, 0, 0.0, "False", "", None, float("nan")])
+def test_a_mark_is_not_set_however_a_table_writes_that(mark: object) -> None:
+    given = [_annotation(1, ground_truth=mark), _annotation(2, was_cancelled=mark, ground_truth=mark)]
+    assert _counting(given, "latest")[0] == [2]
