@@ -15,15 +15,14 @@ import torch
 
 from backend.masks.metrics import iou
 from backend.masks.prompt import Prompt
-from backend.sam.cleaning import Cleaned, clean_mask
+from backend.sam.cleaning import clean_mask
 from backend.sam.policy import ClickPolicy, consider
 from backend.sam.predictor import Embedding, Predictor
 from finetuner.data.objects import LabelledMask
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
-from finetuner.measuring.magnification import draw_small
 
-_MOST_OBJECTS = 96  # with a decode per object, about three seconds on two cores; ten in tiles
+_MOST_OBJECTS = 96  # with a decode per object, about three seconds on two cores
 _LEAST_IMAGES = 2
 _SURE_GAIN = 0.005  # the mean IoU that a policy must gain to replace the default
 _WAY = 0.75  # from the base's decoder to the trained one
@@ -39,9 +38,6 @@ def with_measured_policy(
 ) -> Predictor:
     """Give the predictor the policy for a single click that is best on these images, measured on the way from the base.
 
-    A predictor that answers in tiles is measured in them, on images whose tiles `magnification` has encoded: an object
-    is larger there, and the small reading may be a part of it.
-
     Args:
         predictor: the trained model; it may have learnt from the samples.
         samples: images with objects to choose the policy on, never held-out ones.
@@ -56,15 +52,10 @@ def with_measured_policy(
     if len(samples) < _LEAST_IMAGES:
         return replace(predictor, click_policy=ClickPolicy.BY_CONTEXT)
     measured = _step_back(predictor, plain)
-    # Of a fold, no image may have small objects, although some of the project have.
-    if predictor.magnification is not None and (small := draw_small(samples)):
-        measure, drawn = _ious_in_tiles, small
-    else:
-        measure, drawn = _ious, [(sample, sample.objects) for sample in samples[:_MOST_OBJECTS]]
-    of_each_image = max(1, _MOST_OBJECTS // len(drawn))
+    of_each_image = max(1, _MOST_OBJECTS // len(samples))
     means: dict[ClickPolicy, list[float]] = {policy: [] for policy in ClickPolicy}
-    for sample, objects in drawn:
-        ious = measure(measured, objects[:of_each_image], embedding(sample), specks_px=specks_px)
+    for sample in samples[:_MOST_OBJECTS]:
+        ious = _ious(measured, sample.objects[:of_each_image], embedding(sample), specks_px=specks_px)
         for policy in ClickPolicy:
             means[policy].append(ious[policy])
     gains = {policy: float(np.mean(means[policy]) - np.mean(means[ClickPolicy.BY_CONTEXT])) for policy in ClickPolicy}
@@ -79,19 +70,6 @@ def _step_back(predictor: Predictor, plain: Predictor) -> Predictor:
         for weight, first in zip(decoder.parameters(), plain.decoder.parameters(), strict=True):
             weight.lerp_(first, 1 - _WAY)
     return replace(predictor, decoder=decoder)
-
-
-def _ious_in_tiles(
-    predictor: Predictor, objects: Sequence[LabelledMask], embedding: Embedding, *, specks_px: int
-) -> dict[ClickPolicy, float]:
-    """As `_ious`, in tiles: which of them answers a click depends on the policy."""
-    clicks = [Prompt(clicks=(farthest_inner_point(item),)) for item in objects]
-    means = {}
-    for policy in ClickPolicy:
-        answers = Cleaned(replace(predictor, click_policy=policy), specks_px).decode(embedding, clicks)
-        ious = [iou(answer.mask, item.mask) for answer, item in zip(answers, objects, strict=True)]
-        means[policy] = float(np.mean(ious))
-    return means
 
 
 def _ious(

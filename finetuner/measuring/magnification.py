@@ -6,7 +6,6 @@ version learns from whole images; learning from tiles as well gained nothing.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from operator import itemgetter
 
 import numpy as np
 
@@ -39,21 +38,17 @@ def choose_magnification(
         `tiles.FINE` if clicks and true boxes together gain IoU, averaged over images; None if they do not, if small
         objects are less than a quarter of all, or if fewer than two images have some.
     """
-    small = [item for sample in samples for item in sample.objects if _is_small(item)]
-    measured = draw_small(samples)
-    if len(measured) < _LEAST_IMAGES or len(small) < _LEAST_SHARE * sum(len(sample.objects) for sample in samples):
+    small = {sample: [item for item in sample.objects if _is_small(item)] for sample in samples}
+    count, of = sum(map(len, small.values())), sum(len(sample.objects) for sample in samples)
+    # In the order of digests, which does not depend on the kind of image.
+    some = sorted((sample for sample in samples if small[sample]), key=lambda sample: sample.image_sha256)
+    if len(some) < _LEAST_IMAGES or count < _LEAST_SHARE * of:
         return None
     gains = [
-        _gain(plain, objects[:_MOST_OBJECTS], embedding(sample), specks_px=specks_px) for sample, objects in measured
+        _gain(plain, small[sample][:_MOST_OBJECTS], embedding(sample), specks_px=specks_px)
+        for sample in some[:_MOST_IMAGES]
     ]
     return FINE if float(np.mean(gains)) > 0 else None
-
-
-def draw_small(samples: Sequence[Sample]) -> list[tuple[Sample, tuple[LabelledMask, ...]]]:
-    """List up to 16 images that have small objects (`tiles.SMALL`), and these objects, always the same of a project."""
-    small = [(sample, tuple(filter(_is_small, sample.objects))) for sample in samples]
-    # In the order of digests, which does not depend on the kind of image.
-    return sorted(filter(itemgetter(1), small), key=lambda pair: pair[0].image_sha256)[:_MOST_IMAGES]
 
 
 def magnification_sentences(magnification: float | None) -> tuple[str, ...]:

@@ -74,8 +74,8 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
         looks.append(run.curves.looks)
         here_s += time.monotonic() - began_s
         if context.processes.is_first:
-            answering = replace(method.predictor(version="candidate"), magnification=magnification)
-            predictor = _choose(answering, training, plain=plain, context=context)
+            predictor = _predictor(method, training, plain=plain, context=context)
+            predictor = replace(predictor, magnification=magnification)
             if training.held_out:
                 measured += context.measure(predictor, training.held_out, who="candidate")
                 outside += count_outside(predictor, training.held_out, embedding=context.embeddings)
@@ -102,8 +102,8 @@ def _choose_magnification(dataset: Dataset, *, plain: Predictor, context: Traini
     return choose_magnification(plain, dataset.train, embedding=context.embeddings, specks_px=config.specks_px)
 
 
-def _choose(predictor: Predictor, training: Training, *, plain: Predictor, context: TrainingContext) -> Predictor:
-    """The predictor with the policy for one click, and with what answers images unlike those learnt from."""
+def _predictor(method: Method, training: Training, *, plain: Predictor, context: TrainingContext) -> Predictor:
+    predictor = method.predictor(version="candidate")
     chosen = with_measured_policy(
         predictor,
         training.train,

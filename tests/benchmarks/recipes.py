@@ -190,12 +190,10 @@ def run(
             usual = method.predictor(version="candidate")
             chosen = with_measured_policy(usual, train, plain=plain, embedding=embeddings.by(usual.base))
             say(f"share {share:g}: {chosen.click_policy}")
-            in_tiles = with_measured_policy(
-                replace(usual, magnification=magnification), train, plain=plain, embedding=embeddings.by(usual.base)
-            )
+            in_tiles = replace(chosen, magnification=magnification)
             measured = {"": chosen, SERVED: bench.with_outside(in_tiles, train, held_out, photographs)}
             if share == config.mix and magnification is not None:
-                measured |= {COARSE_TILES: replace(in_tiles, magnification=COARSE), TILES: in_tiles}
+                measured |= {COARSE_TILES: replace(chosen, magnification=COARSE), TILES: in_tiles}
             for key, predictor in measured.items():
                 row = ", ".join(filter(None, (f"{share:g}", key)))
                 shown.setdefault(row, []).extend(bench.rows(predictor, held_out))

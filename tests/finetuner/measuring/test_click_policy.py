@@ -10,10 +10,8 @@ from PIL import Image
 
 from backend.masks.metrics import iou
 from backend.masks.prompt import Prompt
-from backend.sam.closer.tiles import FINE
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.policy import ClickPolicy
-from backend.sam.predicted import PredictedMask
 from backend.sam.predictor import Embedding, Predictor, encode
 from finetuner.data.objects import LabelledMask
 from finetuner.data.prompting import farthest_inner_point
@@ -113,29 +111,6 @@ def test_a_decoder_that_knows_the_images_by_heart_is_measured_on_the_way_from_th
 
     assert choose(plain=predictor) is ClickPolicy.ALWAYS_SMALL
     assert choose(plain=trained) is not ClickPolicy.ALWAYS_SMALL
-
-
-def test_a_predictor_that_answers_in_tiles_is_measured_in_them_on_small_objects(
-    predictor: Predictor, embeddings: dict[str, Embedding], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails where the policy is chosen in whole images: in a tile an object is larger, and other readings show it."""
-    small, large = np.zeros((2, 400, 400), bool)
-    small[10:30, 10:30], large[100:300, 100:300] = True, True
-    samples = [drawn(name, [small, large]) for name in "01"]
-    decoded: list[int] = []
-
-    def decode(self: Predictor, embedding: Embedding, prompts: list[Prompt]) -> tuple[PredictedMask, ...]:
-        assert self.magnification == FINE
-        decoded.append(len(prompts))
-        mask = small if self.click_policy is ClickPolicy.ALWAYS_SMALL else ~small
-        logits = np.zeros((256, 256), np.float32)
-        return (PredictedMask(mask=mask, score=0.5, low_res_logits=logits, predicted_iou=0.5),) * len(prompts)
-
-    monkeypatch.setattr(Predictor, "decode", decode)
-    in_tiles = replace(predictor, magnification=FINE)
-    got = with_measured_policy(in_tiles, samples, plain=predictor, embedding=lambda _: embeddings["0"])
-    assert got.click_policy is ClickPolicy.ALWAYS_SMALL
-    assert decoded == [1] * 2 * len(ClickPolicy)
 
 
 def _move(base: BaseModel, *, by: float) -> Predictor:
