@@ -37,6 +37,12 @@ def count_both(
     return own, others
 
 
+def draw(samples: Sequence[Sample]) -> list[Sample]:
+    """Every image once, in an order that puts no kind of image into one half."""
+    images = {sample.image_sha256: sample for sample in samples}
+    return [images[digest] for digest in sorted(images)]
+
+
 def row(name: str, *, images: int, photographs: int, counts: tuple[int, int]) -> str:
     """A line of the table."""
     own, others = counts
@@ -54,14 +60,8 @@ def main() -> None:
         "| --- | --- | --- |",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        made = {
-            name: list(
-                {
-                    sample.image_sha256: sample for sample in samples_of(make(), context=context, settings=settings)
-                }.values()
-            )
-            for name, make in exports(Path(folder), given.clones)
-        }
+        sets = exports(Path(folder), given.clones)
+        made = {name: draw(samples_of(make(), context=context, settings=settings)) for name, make in sets}
         photographs = made.pop(PHOTOGRAPHS)
         for name, samples in made.items():
             counts = count_both(samples, photographs, context=context)
