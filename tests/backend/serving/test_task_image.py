@@ -39,7 +39,7 @@ def test_the_image_is_fetched_from_where_the_labelling_config_reads_it_for_its_t
     assert source.asked == [("/data/upload/1/a.png", 3)]
 
 
-@pytest.mark.parametrize("data", [None, [], {}, {"photo": None}, {"photo": ""}, {"photo": ["a.png"]}])
+@pytest.mark.parametrize("data", [None, [], {}, {"photo": None}, {"photo": ""}, {"photo": []}])
 def test_a_task_without_an_image_there_is_named_with_the_place(data: object) -> None:
     source = Source()
     with pytest.raises(BadInput, match=r"task 3 has no image in data\['photo'\]"):
