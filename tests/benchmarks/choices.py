@@ -32,14 +32,14 @@ DEFAULT = "the default"
 CHOICES: dict[str, dict[str, float | int]] = {
     DEFAULT: {},
     "seed 1": {"seed": 1},
-    "seed 2": {"seed": 2},
     "no warm-up": {"warmup_share": 0.0},
-    "a longer warm-up, .3": {"warmup_share": 0.3},
     "no average of weights": {"ema_decay": 0.0},
-    "a longer average, .995": {"ema_decay": 0.995},
-    "3 objects a step": {"objects_per_step": 3},
     "12 objects a step": {"objects_per_step": 12},
+    "3 objects a step": {"objects_per_step": 3},
+    "seed 2": {"seed": 2},
     "2 images a step": {"images_per_step": 2},
+    "a longer average, .995": {"ema_decay": 0.995},
+    "a longer warm-up, .3": {"warmup_share": 0.3},
     "its own number of decodes": {"decodes": 16_000},
     "until validation images tell": {
         "decodes": 16_000,
