@@ -7,26 +7,20 @@ few_images.py: one click and the true box on images that no training has seen, w
 result is a line of FILE and is not computed again. The table goes into docs/results.md.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from benchmarks.few_images import PROMPTS, Curve, append_line, difference_to, learn, read_lines, values_of
+from benchmarks.few_images import PROMPTS, Curve, append_line, difference_to, learn, open_sets, read_lines, values_of
 from benchmarks.pages import commit, machine, say, write_result
-from benchmarks.recipes import SETS, Bench, config_of
+from benchmarks.recipes import Bench
 
-from backend.files.children import keep_freed_memory
-from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.context import TrainingContext
-from finetuner.progress import silent
 
 DEFAULT = "the default"
 CHOICES: dict[str, dict[str, float | int]] = {
@@ -92,17 +86,7 @@ def _cell(line: dict[str, Any], default: Sequence[Any], *, prompt: str, column: 
 
 def main() -> None:
     """Measure every choice on every set, and write the table into docs/results.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clones", type=Path, help="the folder with the clones that tests/benchmarks/sets.py names")
-    parser.add_argument("--set", choices=SETS, nargs="+", default=["nuclei", "ultrasound"])
-    parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--decodes", type=int, default=3000)
-    given = parser.parse_args()
-    keep_freed_memory()
-    settings, config = Settings.from_env(), config_of([f"decodes={given.decodes}"])
-    with TemporaryDirectory() as folder:
-        context = TrainingContext.open(settings, config=config, progress=silent)
-        bench = Bench(given.clones, Path(folder), context, settings)
+    with open_sets(__doc__ or "", decodes=3000) as (given, bench, config):
         for line in measure_missing(bench, given.set, config=config, state=given.state):
             say(f"{line['set']}, {line['choice']}, {line['decodes']} decodes")
     write_result("choices", table([line for line in read_lines(given.state) if line["set"] in given.set]))

@@ -12,6 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -160,19 +161,25 @@ def measure_missing(bench: Bench, names: Sequence[str], *, state: Path) -> Itera
                 yield append_line(state, curve.measure(count))
 
 
-def main() -> None:
-    """Measure every set, and write the table into docs/results.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+@contextmanager
+def open_sets(description: str, *, decodes: int) -> Iterator[tuple[argparse.Namespace, Bench, TrainConfig]]:
+    """Read the command line of a benchmark that trains on sets with few decodes, and open its bench."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clones", type=Path, help="the folder with the clones that tests/benchmarks/sets.py names")
     parser.add_argument("--set", choices=SETS, nargs="+", default=["nuclei", "ultrasound"])
     parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--decodes", type=int, default=1000)
+    parser.add_argument("--decodes", type=int, default=decodes)
     given = parser.parse_args()
     keep_freed_memory()
     settings, config = Settings.from_env(), config_of([f"decodes={given.decodes}"])
     with TemporaryDirectory() as folder:
         context = TrainingContext.open(settings, config=config, progress=silent)
-        bench = Bench(given.clones, Path(folder), context, settings)
+        yield given, Bench(given.clones, Path(folder), context, settings), config
+
+
+def main() -> None:
+    """Measure every set, and write the table into docs/results.md."""
+    with open_sets(__doc__ or "", decodes=1000) as (given, bench, _):
         for line in measure_missing(bench, given.set, state=given.state):
             say(f"{line['set']}, {line['images']} images, {line['decodes']} decodes")
     write_result("few-images", table([line for line in read_lines(given.state) if line["set"] in given.set]))
