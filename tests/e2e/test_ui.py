@@ -14,6 +14,7 @@ from fakes.regions import brush_region, control_of
 from fakes.studio_setup import StudioSetup
 from scipy import ndimage
 from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
 from support.editor import Editor
 from support.waiting import wait_for_model, wait_until
 
@@ -145,7 +146,7 @@ def test_a_click_with_alt_takes_a_part_away_and_the_submitted_annotation_holds_w
     (whole,) = editor.suggestions()
     editor.screenshot("before-alt-click")
     x_px, y_px = centre_px(coin)
-    editor.click_at(coin, x_px + 0.25 * float(np.ptp(np.nonzero(coin.mask)[1])), y_px, with_alt=True)
+    editor.click_at(coin, x_px + 0.25 * float(np.ptp(np.nonzero(coin.mask)[1])), y_px, keys=Keys.ALT)
     (rest,) = editor.suggestions_after([whole])
     editor.screenshot("after-alt-click")
     editor.accept()
@@ -220,7 +221,7 @@ def test_a_box_becomes_a_polygon_where_the_project_has_polygons(
     assert iou(_mask(region, coin), coin.mask) > 0.8
 
 
-def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
+def test_a_click_with_control_and_alt_on_a_mask_that_stands_already_replaces_it_with_less(
     browser: webdriver.Chrome, label_studio: LabelStudioProcess, outlined: Wired
 ) -> None:
     """The editor sends the click alone; the mask is the prediction that the annotation began with."""
@@ -240,8 +241,8 @@ def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
     editor.take_smart_tool("key-point-tool", label=coin.label)
     editor.screenshot("standing")
     ring = wide & ~ndimage.binary_dilation(coin.mask, iterations=8)
-    row, column = np.argwhere(ring)[0]
-    editor.click_at(coin, float(column) + 0.5, float(row) + 0.5, with_alt=True)
+    row, column = np.argwhere(ring)[ring.sum() // 2]
+    editor.click_at(coin, float(column) + 0.5, float(row) + 0.5, keys=Keys.CONTROL + Keys.ALT)
     assert editor.suggestions_after([]) == [given["id"]]
     editor.screenshot("standing-refined")
     editor.accept()

@@ -9,7 +9,6 @@ from selenium import webdriver
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from support.browser import take_screenshot, wait_in
 from support.editor_state import EditorState, let_events_pass, watch_answer
@@ -118,16 +117,25 @@ class Editor:
         before = self.click_at(item, *centre_px(item))
         self.suggestions_after(list(before.suggestions))
 
-    def click_at(self, item: SampleObject, x_px: float, y_px: float, *, with_alt: bool = False) -> EditorState:
-        """Click on a point of the photograph; with ALT it is a background click. Return the state before it."""
+    def click_at(self, item: SampleObject, x_px: float, y_px: float, *, keys: str = "") -> EditorState:
+        """Click on a point of the photograph, and return the state before it.
+
+        Args:
+            item: an object of the photograph.
+            x_px: the point's column.
+            y_px: the point's row.
+            keys: what is held down: ALT makes it a background click, and with CONTROL the tool gets it on a mask that
+                stands already, which the editor selects otherwise.
+        """
 
         def click() -> None:
             chain = ActionChains(self.browser)
             chain.move_to_element_with_offset(self.find(".konvajs-content"), *self.on_canvas(item, x_px, y_px))
-            if with_alt:
-                chain.key_down(Keys.ALT).click().key_up(Keys.ALT)
-            else:
-                chain.click()
+            for key in keys:
+                chain.key_down(key)
+            chain.click()
+            for key in keys:
+                chain.key_up(key)
             chain.perform()
 
         return self._make(click)
