@@ -47,10 +47,11 @@ class Unfinished:
             BadInput: the file is of other work.
         """
         path, work = out_file.with_name(out_file.name + ENDING), hashlib.sha256(of.encode()).hexdigest()
-        if not path.exists():
+        lines = _read_lines(path) if path.exists() else []
+        if not lines:  # a kill, or a full disk, may have left less than the first line
+            path.unlink(missing_ok=True)
             append_line(path, {"work": work}, is_synced=False)
             return cls(path)
-        lines = _read_lines(path)
         if lines[:1] != [{"work": work}]:
             raise BadInput(
                 f"{path} is what a killed run has predicted of another export, or with another interface or model: "

@@ -35,3 +35,11 @@ def test_nothing_is_left_of_finished_work(tmp_path: Path) -> None:
     unfinished.remove()
     unfinished.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [b"", b'{"wor'])
+def test_what_ended_before_its_first_line_is_begun_anew(left: bytes, tmp_path: Path) -> None:
+    (tmp_path / "predictions.json.unfinished").write_bytes(left)
+    begun = Unfinished.open(tmp_path / "predictions.json", of="this")
+    begun.append(Predicted({"id": 1}, None))
+    assert Unfinished.open(tmp_path / "predictions.json", of="this").done == [Predicted({"id": 1}, None)]
