@@ -11,9 +11,9 @@ from backend.ids import parse_label_studio_project
 _ACTION = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 
 TRAINING_ACTIONS = frozenset({"START_TRAINING"})
-ANNOTATION_ACTIONS = frozenset(
-    {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"}
-)
+# Label Studio sends the plural of deletions; label-studio-ml listens for the singular, and others send that.
+_DELETIONS = frozenset({"ANNOTATION_DELETED", "ANNOTATIONS_DELETED"})
+ANNOTATION_ACTIONS = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"}) | _DELETIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Event:
 def parse_event(body: object) -> Event:
     """Read the body of a webhook.
 
+    An event that names no project belongs to the project of its annotation, or else of its task.
+
     Raises:
         BadInput: the body is not an object, or has no action, or its project has no usable id.
     """
@@ -45,10 +47,27 @@ def parse_event(body: object) -> Event:
     action = body.get("action")
     if not isinstance(action, str) or not _ACTION.fullmatch(action):
         raise BadInput(f"the webhook's action is {_shorten(action)}; Label Studio sends words like START_TRAINING")
-    project = body.get("project")
-    if isinstance(project, Mapping):
-        project = project.get("id")
+    project = _find_project(body)
     return Event(action, None if project is None else parse_label_studio_project(project))
+
+
+def _find_project(body: Mapping[str, Any]) -> object:
+    """The first project that the event, its annotations or its tasks name; None if they name none."""
+    holders = (body, *_list_rows(body, "annotation"), *_list_rows(body, "task"))
+    projects = (_read_id(holder.get("project")) for holder in holders)
+    return next((project for project in projects if project is not None), None)
+
+
+def _list_rows(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects under a key or its plural, be it one or a list; an id alone stands for its object."""
+    content = next((held for key in (name, f"{name}s") if (held := body.get(key))), None)
+    rows = content if isinstance(content, list) else [content]
+    return [row if isinstance(row, Mapping) else {"id": row} for row in rows]
+
+
+def _read_id(value: object) -> object:
+    """The id of an object that may stand for itself or be its id."""
+    return value.get("id") if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +90,7 @@ def annotation_changes(body: Mapping[str, Any]) -> tuple[AnnotationChange, ...]:
     action = body.get("action")
     if action not in ANNOTATION_ACTIONS:
         return ()
-    content = body.get("annotations") if action == "ANNOTATIONS_DELETED" else body.get("annotation")
-    rows = [row for row in (content if isinstance(content, list) else [content]) if isinstance(row, Mapping)]
-    changes = (note_change(row, is_gone=action == "ANNOTATIONS_DELETED") for row in rows)
+    changes = (note_change(row, is_gone=action in _DELETIONS) for row in _list_rows(body, "annotation"))
     return tuple(change for change in changes if change is not None)
 
 
@@ -93,7 +110,7 @@ def note_change(row: Mapping[str, Any], *, is_gone: bool = False) -> AnnotationC
 
 
 def _number(row: object, key: str) -> int | None:
-    value = row.get(key) if isinstance(row, Mapping) else None
+    value = _read_id(row.get(key)) if isinstance(row, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else None
 
 

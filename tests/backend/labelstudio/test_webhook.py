@@ -71,6 +71,47 @@ def test_a_row_that_does_not_say_which_annotation_is_left_out(row: Any) -> None:
     assert annotation_changes(body) == (AnnotationChange(3, 4, "7"),)
 
 
+ROW = {"id": 3, "task": 4, "project": 7, "updated_at": "2026-01-05"}
+CHANGE, GONE = AnnotationChange(3, 4, "2026-01-05"), AnnotationChange(3, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "changes"),
+    [
+        ({"action": "ANNOTATIONS_CREATED", "annotations": [ROW]}, (CHANGE,)),
+        ({"action": "ANNOTATION_CREATED", "annotation": {**ROW, "task": {"id": 4}}}, (CHANGE,)),
+        ({"action": "ANNOTATIONS_DELETED", "annotations": [3, {"id": 5}]}, (GONE, AnnotationChange(5, None))),
+        ({"action": "ANNOTATIONS_DELETED", "annotation": {"id": 3}}, (GONE,)),
+        ({"action": "ANNOTATION_DELETED", "annotation": {"id": 3}}, (GONE,)),
+        ({"action": "ANNOTATION_DELETED", "annotation": 3}, (GONE,)),
+        ({"action": "ANNOTATION_UPDATED", "annotation": 3}, ()),
+        ({"action": "ANNOTATION_UPDATED"}, ()),
+        ({"action": "REVIEW_CREATED", "annotation": ROW}, ()),
+    ],
+)
+def test_other_forms_of_an_event_tell_the_same_annotations(
+    body: dict[str, Any], changes: tuple[AnnotationChange, ...]
+) -> None:
+    assert annotation_changes(body) == changes
+
+
+@pytest.mark.parametrize(
+    ("body", "project_id"),
+    [
+        ({"project": 8, "annotation": ROW}, 8),
+        ({"project": {"id": "8"}, "annotation": ROW}, 8),
+        ({"project": None, "annotation": ROW}, 7),
+        ({"project": {"id": None}, "annotation": [ROW]}, 7),
+        ({"annotation": {"id": 3}, "task": {"id": 4, "project": 7}}, 7),
+        ({"annotations": [3]}, None),
+    ],
+)
+def test_an_event_belongs_to_the_project_that_it_names_or_else_to_its_annotations(
+    body: dict[str, Any], project_id: int | None
+) -> None:
+    assert parse_event({"action": "ANNOTATION_UPDATED", **body}).project_id == project_id
+
+
 def test_a_skipped_annotation_is_one_that_is_gone() -> None:
     body = {"action": "ANNOTATION_UPDATED", "annotation": {"id": 3, "task": 4, "was_cancelled": True}}
     assert annotation_changes(body) == (AnnotationChange(3, None),)
