@@ -1,10 +1,12 @@
 """Reads numbers from Label Studio's JSON, which may hold anything a client wrote: NaN, 1e999, 5,000 digits, text."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from backend.errors import BadInput
 
+_ID = re.compile(r"[1-9][0-9]{0,14}", re.ASCII)
 # No per cent, pixel or degree is larger, and a float represents every whole number up to here.
 _LARGEST = 1e9
 
@@ -23,3 +25,10 @@ def finite_number(value: Mapping[str, Any], key: str, *, default: float | None =
     if not abs(number) <= _LARGEST:
         raise BadInput(f"{key} is not a finite number of at most {_LARGEST:g}")
     return float(number)
+
+
+def read_id(value: object) -> int | None:
+    """Return the id of a task, as a number or as its decimal digits, which scripts send; None for anything else."""
+    if isinstance(value, str) and _ID.fullmatch(value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -7,6 +7,7 @@ from backend.images.source import ImageSource
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.payloads import Task
 from backend.labelstudio.task_data import image_at, task_at
+from backend.labelstudio.values import read_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +33,8 @@ class TaskImage:
 
     @property
     def task_id(self) -> int | None:
-        """The task's id; None where it is not a number."""
-        task_id = self.task.get("id")
-        return task_id if isinstance(task_id, int) else None
+        """The task's id; None where it is neither a number nor digits."""
+        return read_id(self.task.get("id"))
 
     def parts(self) -> tuple["TaskImage", ...]:
         """Return every image of the task that the labelling config draws on, with its own regions alone; at least one.

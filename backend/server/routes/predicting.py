@@ -11,6 +11,7 @@ from backend.images.connections import Connections
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.payloads import Prediction
 from backend.labelstudio.reasons import clear_reason, write_reason
+from backend.labelstudio.values import read_id
 from backend.live.evaluation import LiveEvaluation
 from backend.server.bodies import PredictBody
 from backend.serving.answers import empty_prediction
@@ -127,8 +128,7 @@ def _is_click(body: PredictBody) -> bool:
 
 
 def _task_id(body: PredictBody) -> int | None:
-    task_id = body.tasks[0].get("id") if len(body.tasks) == 1 else None
-    return task_id if isinstance(task_id, int) else None
+    return read_id(body.tasks[0].get("id")) if len(body.tasks) == 1 else None
 
 
 def _log_answer(body: PredictBody, results: list[Any], *, took_s: float) -> None:

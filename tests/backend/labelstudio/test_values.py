@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backend.errors import BadInput
-from backend.labelstudio.values import finite_number
+from backend.labelstudio.values import finite_number, read_id
 
 
 @pytest.mark.parametrize(("value", "number"), [(3, 3.0), (2.5, 2.5), (-1e9, -1e9)])
@@ -24,3 +24,15 @@ def test_a_default_stands_for_what_is_absent_or_null() -> None:
 def test_what_is_no_usable_number_is_refused_with_its_key(value: Any) -> None:
     with pytest.raises(BadInput, match=r"^x is "):
         finite_number({"x": value}, "x", default=0.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (12, 12),
+        ("12", 12),
+        *((value, None) for value in [None, True, "", "012", "-1", "1" * 16, "\u0661", 1.0, [12]]),
+    ],
+)
+def test_an_id_is_a_number_or_its_digits(value: Any, number: int | None) -> None:
+    assert read_id(value) == number

@@ -47,8 +47,8 @@ def test_a_task_without_an_image_there_is_named_with_the_place(data: object) -> 
     assert not source.asked
 
 
-@pytest.mark.parametrize(("task_id", "number"), [(3, 3), ("3", None), (None, None), ([3], None)])
-def test_only_a_number_is_a_tasks_id(task_id: object, number: int | None) -> None:
+@pytest.mark.parametrize(("task_id", "number"), [(3, 3), ("3", 3), ("x", None), (None, None), ([3], None)])
+def test_a_number_or_its_digits_are_a_tasks_id(task_id: object, number: int | None) -> None:
     assert image_of({"id": task_id, "data": {}}).task_id == number
 
 
