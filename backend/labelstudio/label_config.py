@@ -281,7 +281,10 @@ def _check_images(tags: Sequence[_ImageTag]) -> list[_ImageTag]:
     """The image tags whose value is a key of the task's data; others show the same image on every task."""
     readable = [image for image in tags if image.is_readable]
     if not tags:
-        raise BadInput("the label config has no <Image> tag, and samloop needs at least one")
+        raise BadInput(
+            'the label config has no <Image> tag, and samloop masks images alone: add <Image name="image" '
+            'value="$image"/>, and <BrushLabels name="mask" toName="image"> with your labels'
+        )
     if not readable:
         name, value = tags[0].name, tags[0].value
         raise BadInput(

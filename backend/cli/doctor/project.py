@@ -80,7 +80,7 @@ class ProjectDoctor:
     def _config_checks(self, config: LabelConfig) -> Iterator[Check]:
         yield "masks", lambda: self.check_masks(config)
         yield "smart tools", lambda: self.check_smart_tools(config)
-        if any(control.shape.is_mask and not control.is_skipped for control in config.controls):
+        if any(map(_list_masks, (config, *config.others))):
             yield "labels", lambda: self.check_labels(config)
 
     def check_backend(self) -> str:
@@ -155,28 +155,40 @@ class ProjectDoctor:
         return f"Label Studio tells {url} of every annotation"
 
     def check_masks(self, config: LabelConfig) -> str:
-        """Whether a control of the config can hold a mask."""
-        drawn = [control for control in config.controls if not control.is_skipped]
-        masks = [control.from_name for control in drawn if control.shape.is_mask]
-        if not masks:
-            held = ", ".join(f"<{control.kind}>" for control in drawn) or "no control at all"
+        """Whether a control can hold a mask, and whether every image that people click on has a control for answers.
+
+        Beside an image with masks, there may be images for boxes alone.
+        """
+        images = (config, *config.others)
+        masks = [control.from_name for image in images for control in _list_masks(image)]
+        lacking = [image for image in images if not masks or (_list_tools(image) and not _takes_answers(image))]
+        if lacking:
+            held = ", ".join(map(_describe_control, lacking[0].controls)) or "no control at all"
+            which = f" {lacking[0].image_name!r}" if len(images) > 1 else ""
             raise BadInput(
-                f'no control on the image can hold a mask ({held}): add for example <BrushLabels name="mask" '
-                f'toName="{config.image_name}"><Label value="Object"/></BrushLabels>, or <PolygonLabels>'
+                f'no control on the image{which} can hold a mask ({held}): add for example <BrushLabels name="mask" '
+                f'toName="{lacking[0].image_name}"><Label value="Object"/></BrushLabels>, or <PolygonLabels>'
             )
         return f"masks go to {', '.join(masks)}"
 
     def check_smart_tools(self, config: LabelConfig) -> str:
-        """Whether the editor has a smart tool that points at objects."""
-        smart = [control for control in config.controls if control.is_smart]
-        tools = [control.from_name for control in smart if control.shape.point is not None]
-        strokes = [control.from_name for control in smart if control.shape.is_stroke]
-        step = f'<KeyPointLabels name="point" toName="{config.image_name}" smart="true"> with the labels of the masks'
+        """Whether the editor has a smart tool that points at objects, on every image that has masks."""
+        images = (config, *config.others)
+        chosen = [image for image in images if _list_masks(image)] or [config]
+        tools = [control.from_name for image in chosen for control in _list_tools(image)]
+        strokes = [control.from_name for image in chosen for control in image.controls if _is_smart_stroke(control)]
+        for image in chosen:
+            which = f" on the image {image.image_name!r}" if len(images) > 1 else ""
+            step = (
+                f'<KeyPointLabels name="point" toName="{image.image_name}" smart="true"> with the labels of the masks'
+            )
+            if not _list_tools(image) and not any(map(_is_smart_stroke, image.controls)):
+                raise BadInput(
+                    f"no control lets people point at objects{which}, so that clicks ask nobody: add for example {step}"
+                )
         if tools:
             return f"people point with {', '.join(tools)}, once Auto-Annotation is on"
-        if strokes:
-            return f"people point by strokes of {', '.join(strokes)}, once Auto-Annotation is on; clicks need {step}"
-        raise BadInput(f"no control lets people point at objects, so that clicks ask nobody: add for example {step}")
+        return f"people point by strokes of {', '.join(strokes)}, once Auto-Annotation is on; clicks need {step}"
 
     def check_labels(self, config: LabelConfig) -> str:
         """Whether the prompts of every smart tool become masks with their own label."""
@@ -184,8 +196,8 @@ class ProjectDoctor:
         lost = [
             f'<{tool.kind} name="{tool.from_name}"> offers the label {label!r}, {result}: {mend}'
             for image in images
-            for tool in image.controls
-            if tool.is_smart and tool.shape.point is not None
+            if _takes_answers(image)
+            for tool in _list_tools(image)
             for label in tool.labels
             for result, mend in _find_loss(image, tool, label=label)
         ]
@@ -211,13 +223,35 @@ class ProjectDoctor:
         return f"task {task['id']}'s image is read, {len(source.fetch(uri, task_id=task['id']))} bytes"
 
 
+def _list_masks(config: LabelConfig) -> list[Control]:
+    """The image's controls that can hold a mask."""
+    return [control for control in config.controls if control.shape.is_mask and not control.is_skipped]
+
+
+def _list_tools(config: LabelConfig) -> list[Control]:
+    """The image's controls whose smart tools point at objects by clicks or boxes."""
+    return [control for control in config.controls if control.is_smart and control.shape.point is not None]
+
+
+def _is_smart_stroke(control: Control) -> bool:
+    return control.is_smart and control.shape.is_stroke
+
+
+def _takes_answers(config: LabelConfig) -> bool:
+    """Whether a control on the image gets what a click finds, be it a mask or a box."""
+    return any(control.shape.write is not None and not control.is_skipped for control in config.controls)
+
+
+def _describe_control(control: Control) -> str:
+    return f"<{control.kind}> with model_skip" if control.is_skipped else f"<{control.kind}>"
+
+
 def _find_loss(config: LabelConfig, tool: Control, *, label: str) -> Iterator[tuple[str, str]]:
     """Yield what a prompt with this label becomes instead of a mask with it, and the mend; nothing if all is well."""
     target = output_control(config, label=label, drawn_with=tool.from_name)
     if target.shape.is_mask and (not target.labels or target.label_for(label) is not None):
         return
-    masks = (control for control in config.controls if control.shape.is_mask and not control.is_skipped)
-    mask = min(masks, key=lambda control: control.shape.detail_rank, default=None)
+    mask = min(_list_masks(config), key=lambda control: control.shape.detail_rank, default=None)
     if mask is None:
         return
     becomes = "comes as no mask" if not target.shape.is_mask else f"comes as {label_on(target, label)!r}"

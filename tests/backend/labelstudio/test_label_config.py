@@ -85,7 +85,7 @@ XXE = '<!DOCTYPE l [<!ENTITY a SYSTEM "file:///etc/passwd">]><View>&a;</View>'
         (XXE, "document type or entities"),
         ('<!DOCTYPE html SYSTEM "x.dtd"><View/>', "document type or entities"),
         ("<View>" + " " * 10_000_000 + "</View>", "10000013 bytes; at most 1048576 are allowed"),
-        ("<View/>", "has no <Image> tag"),
+        ("<View/>", 'has no <Image> tag, and samloop masks images alone: add <Image name="image" '),
         (f"<View>{IMAGE}{IMAGE}</View>", "has 2 <Image> tags"),
         ('<View><Image value="$image"/></View>', "write name="),
         ('<View><Image name="image" value="image"/></View>', "write name="),

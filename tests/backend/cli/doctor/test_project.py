@@ -72,6 +72,22 @@ def test_a_project_that_is_well_has_no_finding(clinic: Clinic) -> None:
     assert clinic.findings() == {}
 
 
+POINT = '<KeyPointLabels name="point2" toName="second"><Label value="Cell"/></KeyPointLabels>'
+BOXES = '<RectangleLabels name="box2" toName="second"><Label value="Cell"/></RectangleLabels>'
+
+
+def add_image(*controls: str, before: bool = False) -> str:
+    """CONFIG with a second image and controls on it, after or before its own."""
+    tags = '<Image name="second" value="$image"/>' + "".join(controls)
+    return CONFIG.replace("<View>", f"<View>{tags}") if before else CONFIG.replace("</View>", f"{tags}</View>")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_an_image_for_boxes_alone_beside_an_image_with_masks_is_no_finding(before: bool, clinic: Clinic) -> None:
+    clinic.change("project", label_config=add_image(BOXES, before=before))
+    assert clinic.findings() == {}
+
+
 CONNECT = r"`samloop connect --project 1`"
 PLANTED: dict[str, tuple[Callable[[Clinic], object], str, str]] = {
     "no backend": (lambda c: c.remove("ml"), "backend", f"has no ML backend: {CONNECT} registers"),
@@ -107,6 +123,21 @@ PLANTED: dict[str, tuple[Callable[[Clinic], object], str, str]] = {
         lambda c: c.change("project", label_config=CONFIG.replace("BrushLabels", "RectangleLabels")),
         "masks",
         r"can hold a mask \(<keypointlabels>, <rectanglelabels>\): add for example <BrushLabels",
+    ),
+    "a brush that models skip": (
+        lambda c: c.change("project", label_config=CONFIG.replace('name="mask"', 'name="mask" model_skip="true"')),
+        "masks",
+        r"can hold a mask \(<keypointlabels>, <brushlabels> with model_skip\): add for example <BrushLabels",
+    ),
+    "a second image for clicks without masks": (
+        lambda c: c.change("project", label_config=add_image(POINT, '<VectorLabels name="line" toName="second"/>')),
+        "masks",
+        r"on the image 'second' can hold a mask \(<keypointlabels>, <vectorlabels>\): .* toName=\"second\"",
+    ),
+    "a second image with masks and no tool": (
+        lambda c: c.change("project", label_config=add_image('<PolygonLabels name="line" toName="second"/>')),
+        "smart tools",
+        r"point at objects on the image 'second', .*<KeyPointLabels name=\"point\" toName=\"second\"",
     ),
     "no smart tool": (
         lambda c: c.change(
