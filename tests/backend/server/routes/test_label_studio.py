@@ -118,6 +118,57 @@ def test_other_events_are_thanked_for_and_train_nothing(client: TestClient, proj
     assert answer.json()["status"] == "noted"
 
 
+PARAMS = {"login": None, "password": None}
+OLDER_SETUPS: dict[str, dict[str, Any]] = {
+    "1.0": {},
+    "1.4": {"hostname": "http://localhost:8080", "access_token": "legacy"},
+    "1.8": {"hostname": "", "access_token": "legacy", "model_version": None, "force_reload": True},
+    "with legacy tokens off": {"hostname": "http://x", "access_token": None, "extra_params": '{"a": 1}'},
+}
+OLDER_BATCHES: dict[str, dict[str, Any]] = {
+    "1.0": {"model_version": None, "params": PARAMS},
+    "1.7": {
+        "model_version": "INITIAL",
+        "force_reload": False,
+        "try_fetch": True,
+        "params": {**PARAMS, "context": None},
+    },
+    "params null": {"params": None},
+    "params with credentials": {"params": {"login": "a", "password": "b", "hostname": "http://x"}},
+    "no project": {"project": None},
+    "the project's number": {"project": 1},
+    "no label config": {"label_config": None},
+}
+
+
+@pytest.mark.parametrize("more", OLDER_SETUPS.values(), ids=OLDER_SETUPS)
+def test_older_label_studios_learn_the_version_at_setup(client: TestClient, more: dict[str, Any]) -> None:
+    for project in ("7.1700000000", "7", 7):
+        answer = client.post("/setup", json={"project": project, "schema": COINS, **more})
+        assert (answer.status_code, list(answer.json())) == (200, ["model_version"])
+
+
+@pytest.mark.parametrize("more", OLDER_BATCHES.values(), ids=OLDER_BATCHES)
+def test_older_label_studios_get_one_prediction_a_task(client: TestClient, more: dict[str, Any]) -> None:
+    tasks = [
+        {"id": "12", "data": {"image": "/a.png"}},
+        {"data": None},
+        {"id": None, "annotations": [1], "drafts": None},
+    ]
+    body = {"tasks": tasks, "project": "1.1700000000", "label_config": COINS, **more}
+    results = client.post("/predict", json=body).json()["results"]
+    assert [result["result"] for result in results] == [[], [], []]
+    assert all(result["model_version"] and result["score"] == 0 for result in results)
+
+
+def test_the_older_route_of_a_training_takes_the_annotations_with_it(
+    client: TestClient, project: dict[str, Any]
+) -> None:
+    body = {"annotations": [{"id": 1, "data": {}}], "project": f"{project['id']}.1700000000", "label_config": COINS}
+    answer = client.post("/train", json={**body, "params": PARAMS})
+    assert (answer.status_code, answer.json()["job"][:6]) == (201, "train-")
+
+
 def test_an_unknown_job_gets_404(client: TestClient) -> None:
     assert client.post("/job_status", json={"job": "train-1-999"}).status_code == 404
 
