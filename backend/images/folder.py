@@ -143,7 +143,10 @@ def _list_endings(parts: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...], 
     for start in range(len(parts)):
         *folders, name = parts[start:]
         yield start, (*folders, name), ()
-        if bare := _UPLOAD_PREFIX.sub("", name):
+        bare = name
+        # Files that moved from one Label Studio to another have several prefixes.
+        while (shorter := _UPLOAD_PREFIX.sub("", bare)) not in {"", bare}:
+            bare = shorter
             yield start, (*folders, bare), (name,)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from backend.errors import UnusableRegion
 from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.controls.shapes import is_drawing
 from backend.labelstudio.label_config import Control, LabelConfig, LabelsTag
@@ -72,9 +73,10 @@ class _Used:
 
 
 def _labels(region: Region) -> set[str]:
-    value = region.json.get("value")
-    labels = value.get(region.kind) if isinstance(value, Mapping) else None
-    return {label for label in labels if isinstance(label, str)} if isinstance(labels, list) else set()
+    try:
+        return set(region.labels) if region.kind.endswith("labels") else set()
+    except UnusableRegion:
+        return set()
 
 
 def _regions(tasks: Iterable[object]) -> Iterator[Region]:

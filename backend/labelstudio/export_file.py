@@ -8,6 +8,8 @@ from typing import Any
 
 from backend.errors import BadInput
 
+_HOLDERS = frozenset({"annotations", "completions", "drafts", "predictions"})
+_PARTS = _HOLDERS | {"data", "result"}
 _BLANKS = re.compile(r"\s*")
 _ARCHIVES = {b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip"}  # by their first bytes
 
@@ -15,9 +17,9 @@ _ARCHIVES = {b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip"}  # by their first bytes
 def read_export(export: Path) -> list[object]:
     """Return the tasks in a file that Label Studio exported as JSON.
 
-    Several tasks one after another are read too, a task a line or not. What Label Studio before 1.0 called
-    `completions` is `annotations` in the result. Annotations with their task in them, as Label Studio writes them into
-    a target storage, become tasks.
+    Several tasks one after another are read too, a task a line or not, and pages of Label Studio's API. What Label
+    Studio before 1.0 called `completions` is `annotations` in the result. Annotations with their task in them, as Label
+    Studio writes them into a target storage, become tasks. Parts that tables hold as JSON text are read.
 
     Raises:
         BadInput: the file holds no task, or another format, such as JSON_MIN or COCO.
@@ -30,13 +32,14 @@ def read_export(export: Path) -> list[object]:
         )
     if isinstance(rows, dict) and ("data" in rows or _is_stored(rows)):
         rows = [rows]
+    rows = _list_pages(rows)
     if not isinstance(rows, list):
         raise BadInput(f"{export} holds {type(rows).__name__}, not a list of tasks; export the project as JSON")
     if not rows:
         raise BadInput(
             f"{export} holds no task: Label Studio exports annotated tasks alone unless it is told otherwise"
         )
-    tasks = _gather_stored(rows)
+    tasks = _gather_stored([_parse_parts(row) for row in rows])
     if not any(isinstance(task, dict) and "data" in task for task in tasks):
         raise BadInput(
             f"{export} holds no task with `data`: it looks like JSON_MIN, which leaves out where and how regions were "
@@ -67,6 +70,36 @@ def _list_values(text: str) -> Iterator[object]:
         yield from value if isinstance(value, list) else [value]
         blanks = _BLANKS.match(text, end)
         at = end if blanks is None else blanks.end()
+
+
+def _list_pages(rows: object) -> object:
+    """Return the rows without what is around them: a page of Label Studio's API, or lists of several exports."""
+    if isinstance(rows, dict):
+        return next((rows[key] for key in ("tasks", "results") if isinstance(rows.get(key), list)), rows)
+    if isinstance(rows, list) and any(isinstance(row, list) for row in rows):
+        lists: list[list[object]] = [row if isinstance(row, list) else [row] for row in rows]
+        return [task for tasks in lists for task in tasks]
+    return rows
+
+
+def _parse_parts(row: object) -> object:
+    """Return a task or an annotation with its parts read where they are JSON text, as in the cells of a table."""
+    if not isinstance(row, dict):
+        return row
+    parsed = {key: _parse_text(value) if key in _PARTS else value for key, value in row.items()}
+    for key, value in parsed.items():
+        if key in _HOLDERS and isinstance(value, list):
+            parsed[key] = [_parse_parts(holder) for holder in value]
+    return parsed
+
+
+def _parse_text(value: object) -> object:
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def _is_stored(row: object) -> bool:

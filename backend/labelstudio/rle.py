@@ -14,7 +14,7 @@ Source: https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack, which
 """
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -133,12 +133,20 @@ def _check_bytes(rle: object, *, height_px: int, width_px: int) -> bytes:
     if len(rle) > longest:
         raise BadInput(f"value.rle has {len(rle)} bytes, but a mask of {width_px}x{height_px} takes at most {longest}")
     try:
-        code = bytes(rle)
+        code = _pack_bytes(rle)
     except (ValueError, TypeError) as fault:
         raise BadInput("value.rle holds something that is not a whole number from 0 to 255") from fault
     if len(code) * 8 < _HEADER_BITS:
         raise BadInput(f"value.rle has {len(code)} bytes, less than its header of 7")
     return code
+
+
+def _pack_bytes(rle: list[Any]) -> bytes:
+    try:
+        return bytes(rle)
+    except TypeError:
+        # As JavaScript does, take 1.0 for 1: tables that files pass through write whole numbers so.
+        return bytes([int(byte) if isinstance(byte, float) and byte.is_integer() else byte for byte in rle])
 
 
 def _check_header(code: bytes, *, height_px: int, width_px: int) -> tuple[int, ...]:

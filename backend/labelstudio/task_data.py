@@ -36,6 +36,7 @@ _BESIDE = frozenset(
         "thumbnail",
     }
 )
+_UNDEFINED = "$undefined$"  # the key of data that were imported without one, as a list of addresses is
 _STEP = re.compile(r"[^.\[\]]+")
 _VARIABLE = re.compile(r"\$([\w\[\].{}]+)")  # as in Label Studio's parseValue (web/libs/editor/src/utils/data.js)
 
@@ -51,10 +52,11 @@ def read_variable(value: str) -> str:
 def image_at(data: object, path: str) -> str | None:
     """Return the address at a path into a task's data, such as "image", "meta.url" or "images[0]"; None if no text.
 
-    A key that equals the whole path goes first. In a path with `$`, values replace the variables, as the editor does
-    (`read_variable`). Of a list, the editor shows the first address. Blanks around the address, which lists and CSV
-    files leave there, are cut off, as browsers do.
+    A key that equals the whole path goes first; a task of a bare list of addresses has no key (`$undefined$`). In a
+    path with `$`, values replace the variables, as the editor does (`read_variable`). Of a list, the editor shows the
+    first address. Blanks around the address, which lists and CSV files leave there, are cut off, as browsers do.
     """
+    path = _key_in(data, path)
     value = _value_at(data, path)
     if value is None and "$" in path:
         return _fill(data, path)
@@ -69,6 +71,7 @@ def replace_at(data: object, path: str, address: str) -> object:
     Raises:
         BadInput: the path is a text with variables, so the data hold only parts of the address.
     """
+    path = _key_in(data, path)
     if "$" in path and _value_at(data, path) is None:
         raise BadInput(f"the labelling interface builds the address as {path[:80]!r}; the data hold only parts of it")
     steps = [path] if isinstance(data, Mapping) and path in data else _STEP.findall(path)
@@ -118,6 +121,12 @@ def task_at(task: Mapping[str, Any], place: ImagePlace, *, places: Sequence[Imag
         if isinstance(task.get(source), list)
     }
     return {**task, **drawn}
+
+
+def _key_in(data: object, path: str) -> str:
+    """Return the key for a lone image's path: Label Studio takes an address without a key for the interface's first."""
+    is_unnamed = isinstance(data, Mapping) and _UNDEFINED in data and path.isidentifier() and path not in data
+    return _UNDEFINED if is_unnamed else path
 
 
 def _value_at(data: object, path: str) -> object:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from backend.labelstudio.values import read_last_change
 from finetuner.data.exclusions import Exclusions
 
 NOT_DRAWN = frozenset(
@@ -61,7 +62,7 @@ def _list_submitted(task: Mapping[str, object], *, exclusions: Exclusions) -> It
     given = task.get("annotations")
     annotations = [entry for entry in given if isinstance(entry, Mapping)] if isinstance(given, Sequence) else []
     if not annotations:
-        exclusions.add("only a draft" if task.get("drafts") else "no annotation yet", task=task["id"])
+        exclusions.add(_explain_none(task), task=task["id"])
     for annotation in annotations:
         if _is_marked(annotation, "was_cancelled"):
             exclusions.add("the annotator skipped the task", task=task["id"], annotation=annotation.get("id"))
@@ -69,9 +70,15 @@ def _list_submitted(task: Mapping[str, object], *, exclusions: Exclusions) -> It
             yield annotation
 
 
-def _last_change(annotation: Mapping[str, object]) -> tuple[str, str]:
-    """A sort key by time: ISO 8601 in UTC sorts as text. Ids break ties, as an import gives all the same time."""
-    return str(annotation.get("updated_at") or ""), str(annotation.get("id")).zfill(20)
+def _explain_none(task: Mapping[str, object]) -> str:
+    if isinstance(task.get("annotations"), list) and task["annotations"]:
+        return "annotations without their regions; export them in full, not their ids alone"
+    return "only a draft" if task.get("drafts") else "no annotation yet"
+
+
+def _last_change(annotation: Mapping[str, object]) -> tuple[float, str, str]:
+    """A sort key by time. Ids break ties, as an import gives all the same time."""
+    return *read_last_change(annotation), str(annotation.get("id")).zfill(20)
 
 
 def _reason(left_out: Mapping[str, object], better: Mapping[str, object], *, annotators: str) -> str:

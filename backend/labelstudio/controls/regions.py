@@ -71,18 +71,32 @@ class Region:
         Raises:
             UnusableRegion: it has no value, or its label is not text.
         """
-        keys = (self.kind, f"{self.kind}{_LABELS}", _LABELS)
-        labels = next((labels for key in keys if (labels := self.value.get(key))), None)
-        if not isinstance(labels, list):
+        labels = self.labels
+        if not labels:
             return self.beside.label if self.beside is not None else None
-        if not isinstance(labels[0], str):
-            raise UnusableRegion(f"a region's label is {type(labels[0]).__name__}, not text")
         return labels[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its own labels. As in the editor, they may stand under the name of another control's labels.
+
+        Converters write a lone label without a list, and labels that are numbers.
+
+        Raises:
+            UnusableRegion: it has no value, or a label is not text.
+        """
+        value = self.value
+        others = (key for key in value if key.lower().endswith(_LABELS))
+        given = next(
+            (value[key] for key in (self.kind, f"{self.kind}{_LABELS}", _LABELS, *others) if value.get(key)), None
+        )
+        labels = given if isinstance(given, list) else [given] if isinstance(given, str) else []
+        return tuple(_read_label(label) for label in labels if label is not None)
 
     @property
     def is_foreground(self) -> bool:
         """False if it was drawn with the background tool. Older front ends write "0" and 0 for False."""
-        return self.json.get("is_positive", True) not in (False, 0, "0", "false")
+        return str(self.json.get("is_positive", True)).lower() not in {"false", "0", "0.0"}
 
     @property
     def model_version(self) -> str | None:
@@ -124,10 +138,13 @@ def region_of(result: Mapping[str, Any]) -> Region:
     As in the editor, the value says what a region draws, whatever its `type` is: with "Keep label selected" the editor
     saves an accepted mask a second time, under the type of the prompt; and files from converters mix the types up.
     """
-    kind, shape = str(result.get("type")), shape_of_kind(result.get("type"))
-    value = result.get("value")
-    if isinstance(value, Mapping) and (shape is not None or kind == _LABELS):
+    given, value = result.get("type"), result.get("value")
+    kind = str(given).lower()  # some converters write a tag's name, such as PolygonLabels
+    shape = shape_of_kind(kind)
+    if isinstance(value, Mapping) and (shape is not None or given is None or kind == _LABELS):
         shape = shape_of_value(value, named=shape)
+    if given is None and shape is not None:
+        kind = shape.name
     return Region(kind=kind, shape=shape, json=result)
 
 
@@ -194,6 +211,14 @@ def mask_of_region(
     if not isinstance(region, Mapping):
         raise UnusableRegion("it has no value")
     return region_of(region).mask(Size(height_px, width_px), rectangles_are_masks=rectangles_are_masks)
+
+
+def _read_label(label: object) -> str:
+    if isinstance(label, int) and not isinstance(label, bool):
+        return str(label)
+    if not isinstance(label, str):
+        raise UnusableRegion(f"a region's label is {type(label).__name__}, not text")
+    return label
 
 
 def _read_side(side: object) -> float | None:

@@ -11,6 +11,7 @@ from backend.errors import BadInput
 from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.prompts.marks import Drawn, draws_a_mask
+from backend.labelstudio.values import read_last_change
 from backend.masks.prompt import Click
 
 MOST_REGIONS = 256
@@ -48,7 +49,7 @@ def _standing(task: Mapping[str, Any]) -> list[Region]:
         rows = task.get(source)
         holders = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
         if holders:
-            newest = max(holders, key=lambda row: str(row.get("updated_at") or row.get("created_at") or ""))
+            newest = max(holders, key=read_last_change)
             return list(regions_of(newest.get("result")))
     return []
 

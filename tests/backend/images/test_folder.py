@@ -142,6 +142,8 @@ def test_a_data_uri_that_is_damaged_is_refused(uri: str, tmp_path: Path) -> None
         ("/data/upload/1/0123abcd-e_f_1.png", "e f (1).png"),  # as Label Studio names the upload of that file
         ("/data/upload/1/0123abcd-50_off_2.png", "50% off #2.png"),
         ("/data/upload/1/0123abcd-A.PNG", "a.png"),
+        ("/data/upload/1/0123abcd-6482e2-0123abcd-a.png", "a.png"),  # exported and uploaded again
+        ("/data/upload/1/0123abcd-6482e2aa-a.png", "6482e2aa-a.png"),
         ("/data/upload/1/b.jpg", "B.JPG"),
         ("/data/upload/1/caf\u00e9.png", "cafe\u0301.png"),  # macOS stores letters decomposed
         ("s3://bucket/Set/A.png", "set/a.png"),

@@ -32,6 +32,30 @@ def test_a_task_is_read_alone_in_a_list_and_a_line(written: object, tmp_path: Pa
     assert read(written, tmp_path) == [TASK]
 
 
+@pytest.mark.parametrize(
+    "written", [{"tasks": [TASK], "total": 1}, {"count": 1, "next": None, "results": [TASK]}, [[TASK], []]]
+)
+def test_a_page_of_the_api_and_several_exports_in_a_list_are_read(written: object, tmp_path: Path) -> None:
+    assert read(written, tmp_path) == [TASK]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {**TASK, "data": json.dumps(TASK["data"])},
+        {**TASK, "annotations": json.dumps(TASK["annotations"])},
+        {**TASK, "annotations": json.dumps([{"id": 7, "result": "[]"}])},
+        {**TASK, "annotations": [{"id": 7, "result": " []"}]},
+    ],
+    ids=["data", "annotations", "results in them", "result"],
+)
+def test_parts_that_a_table_holds_as_text_are_read(task: object, tmp_path: Path) -> None:
+    """Label Studio's editor reads a result that is text too."""
+    assert read([task], tmp_path) == [TASK]
+    broken = {**TASK, "annotations": [{"id": 7, "result": "[{'id"}]}
+    assert read([broken], tmp_path) == [broken]
+
+
 @pytest.mark.parametrize("between", ["\n", "", "\r\n\r\n"])
 def test_tasks_one_after_another_are_read(between: str, tmp_path: Path) -> None:
     tasks = [TASK, {**TASK, "id": 2}]
@@ -66,7 +90,8 @@ def test_marks_of_label_studio_before_1_0_have_todays_names(tmp_path: Path) -> N
         ([{"id": 1, "image": "/a.png", "annotation_id": 2}], r"looks like JSON_MIN.*; export the project as JSON"),
         ({"images": [], "annotations": [], "categories": []}, "is COCO, not Label Studio's JSON"),
         ([], "holds no task: Label Studio exports annotated tasks alone"),
-        ({"tasks": []}, "holds dict, not a list of tasks"),
+        ({"tasks": []}, "holds no task"),
+        ({"rows": [TASK]}, "holds dict, not a list of tasks"),
         ("5", "holds int, not a list of tasks"),
         ("id,image\n1,/a.png\n", "is not JSON: .*; export the project as JSON"),
         ("[" * 200_000, "is not JSON"),

@@ -102,6 +102,12 @@ def test_a_bomb_of_half_a_megabyte_is_refused_at_once_and_in_little_memory() -> 
     tracemalloc.stop()
 
 
+def test_whole_numbers_written_as_floats_are_bytes() -> None:
+    mask = np.eye(5, 7, dtype=bool)
+    written = [float(byte) for byte in encode_mask(mask)]
+    assert np.array_equal(decode_mask(written, height_px=5, width_px=7), mask)
+
+
 @pytest.mark.parametrize(
     ("rle", "complaint"),
     [

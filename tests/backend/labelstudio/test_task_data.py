@@ -34,6 +34,7 @@ UPLOAD = "/data/upload/1/0123abcd-a0.png"
         ({"file": "0123abcd-a0.png"}, "/data/upload/1/$file"),
         ({"at": {"folder": "upload"}, "ids": [1]}, "/data/$at.folder/$ids[0]/0123abcd-a0.png"),
         ({"$undefined$": UPLOAD}, "$undefined$"),
+        ({"$undefined$": UPLOAD}, "image"),  # a list of addresses was imported, and an ML backend gets it so
     ],
 )
 def test_a_path_into_the_data_leads_to_the_address(data: Any, path: str) -> None:
@@ -48,6 +49,8 @@ def test_a_path_into_the_data_leads_to_the_address(data: Any, path: str) -> None
         ({"image": 5}, "image"),
         ({"image": "  "}, "image"),
         ({"images": [UPLOAD]}, "images[1]"),
+        ({"$undefined$": UPLOAD, "image": None}, "image"),
+        ({"$undefined$": UPLOAD}, "meta.url"),
         ({"images": UPLOAD}, "images[1]"),
         ({"images": [UPLOAD]}, "images[99999999999]"),
         ({"images": []}, "images"),
@@ -137,6 +140,7 @@ def test_a_tag_of_a_repeater_is_the_item_of_its_number(names: list[str], keys: l
         ({"a.b": "c", "a": {"b": "d"}}, "a.b", {"a.b": "new", "a": {"b": "d"}}),
         ({"images": ["a", "b"]}, "images", {"images": ["new", "b"]}),
         ({"images": "a"}, "images[0]", {"images": "new"}),
+        ({"$undefined$": "a"}, "image", {"$undefined$": "new"}),
     ],
 )
 def test_an_address_is_replaced_where_the_path_leads_and_nowhere_else(data: Any, path: str, replaced: Any) -> None:

@@ -42,6 +42,18 @@ def test_the_order_of_annotations_in_the_answer_is_nothing(annotators: str) -> N
     assert len(results) == 1
 
 
+def test_the_latest_is_told_across_time_zones_and_by_its_creation() -> None:
+    early, late = _annotation(9, updated_at="2026-06-01T01:00:00+05:00"), _annotation(1, updated_at="2026-05-31T22:00Z")
+    assert _counting([early, late], "latest")[0] == [1]
+    early, late = ({"id": number, "result": DRAWN, "created_at": time} for number, time in ((9, 1e9), (1, 2e9)))
+    assert _counting([early, late], "latest")[0] == [1]
+
+
+def test_an_export_with_the_ids_of_annotations_alone_is_told() -> None:
+    found, (reason,) = _counting([5, 6], "latest")  # type: ignore[list-item]
+    assert (found, reason) == ([], "annotations without their regions; export them in full, not their ids alone")
+
+
 def test_ground_truth_comes_before_what_is_later() -> None:
     given = [_annotation(1, ground_truth=True), _annotation(2, ground_truth=True), _annotation(3)]
     found, reasons = _counting(given, "latest")

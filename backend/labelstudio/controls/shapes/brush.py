@@ -23,7 +23,7 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
     Drafts hold strokes as they were drawn; a submitted annotation has them in its code.
     """
     strokes, wand = value.get("touches"), value.get("maskDataURL")
-    if value.get("format") not in (None, "rle") or not ("rle" in value or strokes or wand):
+    if str(value.get("format") or "rle").lower() != "rle" or not ("rle" in value or strokes or wand):
         raise UnusableRegion("its brush mask is not in Label Studio's rle format")
     mask: Bool[np.ndarray, "h w"] = np.zeros((size.height_px, size.width_px), np.bool_)
     if value.get("rle") is not None or not (strokes or wand):

@@ -29,7 +29,8 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
 
 
 def _points(points: list[Any]) -> Float[np.ndarray, "n 2"]:
-    """The points (x, y), in per cent as in the JSON."""
+    """The points (x, y), in per cent as in the JSON. Some programs write a point as {"x": 1, "y": 2}."""
+    points = [[point.get("x"), point.get("y")] if isinstance(point, dict) else point for point in points]
     for point in points:
         if not isinstance(point, list) or len(point) < 2:
             raise UnusableRegion("its polygon holds something that is not a pair of numbers")

@@ -205,6 +205,31 @@ def test_labels_under_the_name_of_the_control_with_labels_are_labels() -> None:
     assert found.label == "Cell"
 
 
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        ("polygonlabels", {"brushlabels": ["Cell"]}),  # as converters mix them up; the editor renames the key
+        ("brushlabels", {"polygonlabels": ["Cell"]}),
+        ("PolygonLabels", {"polygonlabels": ["Cell"]}),
+        ("PolygonLabels", {"PolygonLabels": ["Cell"]}),
+        ("polygonlabels", {"polygonlabels": [None, "Cell"]}),
+        ("polygonlabels", {"polygonlabels": "Cell"}),
+        (None, {"polygonlabels": ["Cell"]}),
+    ],
+)
+def test_a_label_is_read_whatever_control_its_key_names(kind: str | None, labels: dict[str, Any]) -> None:
+    (found,) = regions_of([region(kind, POLYGON | labels)])
+    assert (found.label, found.shape.name) == ("Cell", "polygon")
+
+
+def test_a_label_that_is_a_number_is_its_text_and_another_thing_is_none() -> None:
+    (found,) = regions_of([region("polygonlabels", POLYGON | {"polygonlabels": [3, "x"]})])
+    assert found.labels == ("3", "x")
+    (found,) = regions_of([region("polygonlabels", POLYGON | {"polygonlabels": [{}]})])
+    with pytest.raises(UnusableRegion, match="label is dict, not text"):
+        _ = found.label
+
+
 def test_a_label_of_a_labels_tag_is_that_of_the_region_with_its_id() -> None:
     drawn = region("rectangle", CELL, id="d1", from_name="box")
     named = region("labels", CELL | {"labels": ["Cell"]}, id="d1", from_name="kind")

@@ -70,7 +70,7 @@ def test_every_rectangle_is_an_object_and_clicks_refine_the_last() -> None:
     ]
 
 
-@pytest.mark.parametrize("positive", [False, 0, "0", "false"])
+@pytest.mark.parametrize("positive", [False, 0, 0.0, "0", "false", "False"])
 def test_background_clicks_alone_point_at_nothing(positive: Any) -> None:
     assert prompts(keypoint(10, 10, is_positive=positive)) == ()
 

@@ -17,6 +17,12 @@ def test_a_mask_comes_back_to_the_pixel() -> None:
     assert np.array_equal(SHAPE.read(value, SIZE), mask)
 
 
+def test_the_name_of_the_format_may_have_capitals() -> None:
+    mask = np.eye(6, 8, dtype=bool)
+    (value,) = SHAPE.write(mask, tolerance_px=0.0)
+    assert np.array_equal(SHAPE.read(value | {"format": "RLE"}, SIZE), mask)
+
+
 @pytest.mark.parametrize("value", [{}, {"format": "png", "rle": []}, {"points": []}])
 def test_another_format_is_refused(value: dict) -> None:
     with pytest.raises(UnusableRegion, match="rle format"):
