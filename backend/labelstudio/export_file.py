@@ -19,7 +19,8 @@ def read_export(export: Path) -> list[object]:
 
     Several tasks one after another are read too, a task a line or not, and pages of Label Studio's API. What Label
     Studio before 1.0 called `completions` is `annotations` in the result. Annotations with their task in them, as Label
-    Studio writes them into a target storage, become tasks. Parts that tables hold as JSON text are read.
+    Studio writes them into a target storage, become tasks. Parts that tables hold as JSON text are read. A task that
+    stands twice with all it holds, as Label Studio 1.1 wrote tasks with two annotations, comes once.
 
     Raises:
         BadInput: the file holds no task, or another format, such as JSON_MIN or COCO.
@@ -45,7 +46,7 @@ def read_export(export: Path) -> list[object]:
             f"{export} holds no task with `data`: it looks like JSON_MIN, which leaves out where and how regions were "
             "drawn; export the project as JSON"
         )
-    return [_rename_completions(task) for task in tasks]
+    return [_rename_completions(task) for task in _drop_repeated(tasks)]
 
 
 def _parse_export(export: Path) -> object:
@@ -128,6 +129,19 @@ def _gather_stored(rows: list[object]) -> list[object]:
             tasks.append(by_id[key])
         by_id[key]["annotations"].append(annotation)
     return tasks
+
+
+def _drop_repeated(tasks: list[object]) -> Iterator[object]:
+    """Yield the tasks without those that equal an earlier task of the same id; projects may share ids."""
+    earlier: dict[object, list[object]] = {}
+    for task in tasks:
+        task_id = task.get("id") if isinstance(task, dict) else None
+        if isinstance(task_id, int | str):
+            alike = earlier.setdefault(task_id, [])
+            if task in alike:
+                continue
+            alike.append(task)
+        yield task
 
 
 def _rename_completions(task: object) -> object:

@@ -62,6 +62,13 @@ def test_tasks_one_after_another_are_read(between: str, tmp_path: Path) -> None:
     assert read(between.join(json.dumps(task, indent=2) for task in tasks), tmp_path) == tasks
 
 
+def test_a_task_that_stands_twice_comes_once_and_tasks_of_two_projects_both(tmp_path: Path) -> None:
+    """label-studio#1289: of a task with two annotations, the export had two copies."""
+    other = {**TASK, "data": {"image": "/b.png"}}
+    converted = {"data": TASK["data"], "annotations": []}  # without an id
+    assert read([TASK, other, TASK, converted, converted], tmp_path) == [TASK, other, converted, converted]
+
+
 def test_annotations_of_a_target_storage_become_tasks(tmp_path: Path) -> None:
     """Label Studio writes an annotation a file there, with its task in it (label-studio#5601)."""
     task = {"id": 5, "data": {"image": "/a.png"}}
