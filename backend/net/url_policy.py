@@ -28,6 +28,8 @@ _SPECIAL = tuple(
 _NAT64, _COMPATIBLE = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::/96")
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})  # the third quarter of an address that ends in an IPv4 address
 
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared, not listened at
+
 Resolver = Callable[[str, int], Collection[str]]
 
 
@@ -137,14 +139,21 @@ def is_same_origin(url: str, other: str) -> bool:
 
 
 def is_same_site(url: str, other: str) -> bool:
-    """Return whether two URLs share an origin, or differ in http and https alone, as behind a proxy that adds TLS."""
+    """Return whether two URLs lead to the same site.
+
+    They share an origin; or they differ in http and https alone, as behind a proxy that adds TLS; or their hosts are
+    names of this machine, such as localhost and 127.0.0.1, and their ports are the same.
+    """
     if is_same_origin(url, other):
         return True
     try:
         ours, theirs = split_url(url), split_url(other)
     except BadInput:
         return False
-    return ours.hostname == theirs.hostname and {find_port(ours), find_port(theirs)} == {80, 443}
+    if ours.hostname == theirs.hostname:
+        return {find_port(ours), find_port(theirs)} == {80, 443}
+    are_here = {ours.hostname, theirs.hostname} <= _THIS_MACHINE
+    return are_here and (ours.scheme, find_port(ours)) == (theirs.scheme, find_port(theirs))
 
 
 def check_path(path: str) -> None:

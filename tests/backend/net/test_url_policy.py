@@ -190,6 +190,10 @@ def test_an_origin_is_scheme_host_and_port() -> None:
 def test_behind_a_proxy_that_adds_tls_an_address_may_still_say_http() -> None:
     assert is_same_site("http://ls.example/x", "https://ls.example")
     assert is_same_site("https://ls.example:443/x", "http://ls.example:80")
+    for name in ("localhost", "127.0.0.1", "[::1]", "0.0.0.0"):
+        assert is_same_site(f"http://{name}:8080/data/upload/1/a.png", "http://127.0.0.1:8080")
+        assert not is_same_site(f"http://{name}:8081/a.png", "http://127.0.0.1:8080")
+        assert not is_same_site(f"http://{name}:8080/a.png", "http://ls.example:8080")
     for other in ("http://ls.example:8080", "https://ls.example:8443", "http://other.example", "ls.example"):
         assert not is_same_site(other, "https://ls.example")
 
