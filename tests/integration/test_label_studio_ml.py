@@ -190,6 +190,35 @@ def changed(body: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return body | fields
 
 
+PROMPTLESS: dict[str, Any] = {"tasks": [{"id": "12", "data": {"image": "/a.png"}}], "label_config": CONFIG}
+ROW = {"id": 77, "task": 12, "project": 7}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/setup", {"project": 7}),
+        ("/predict", {**PROMPTLESS, "project": "7.1", "params": None}),
+        ("/predict", PROMPTLESS),
+        ("/predict", {**PROMPTLESS, "project": None, "params": {"context": None}}),
+        ("/webhook", {"action": "START_TRAINING", "project": {"id": 7}}),
+        ("/webhook", {"action": "START_TRAINING", "project": "7.1"}),
+        ("/webhook", {"action": "START_TRAINING", "project": 7}),
+        ("/webhook", {"action": "ANNOTATION_CREATED", "annotation": ROW, "project": {"id": 7}}),
+        ("/webhook", {"action": "ANNOTATION_CREATED", "annotation": ROW}),
+        ("/webhook", {"action": "ANNOTATION_CREATED"}),
+    ],
+)
+def test_what_scripts_leave_out_is_answered_as_by_our_own_server(harness: Harness, path: str, body: Any) -> None:
+    theirs, ours = harness.post(path, body), harness.ours.post(path, json=body)
+    assert (theirs.ok, ours.status_code // 100) == (True, 2), theirs.text
+    if path == "/predict":
+        assert theirs.json()["results"] == ours.json()["results"]
+    elif path == "/webhook":
+        answer = theirs.json()["result"] if harness.is_2x else theirs.json()
+        assert answer["status"] == ours.json()["status"]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

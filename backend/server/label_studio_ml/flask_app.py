@@ -136,6 +136,7 @@ def _first(routes: Routes, *, expected: bytes | None, known: KnownHosts) -> flas
             raise BadInput("a body without a Content-Length is not accepted: send the header")
         if request.method == "POST":
             _check(request.path, read_json(request.get_data(), kind=request.content_type or ""), routes)
+            _complete(request.path, request.get_json(silent=True))
     except SamloopError as fault:
         return _response(fault)
     return None
@@ -156,6 +157,24 @@ def _check(path: str, body: object, routes: Routes) -> None:
                 routes.label_studio.setup(told)
     except ValidationError as fault:
         raise invalid(fault, within=("body",)) from fault
+
+
+def _complete(path: str, body: object) -> None:
+    """Add to a checked body, in place, what the harnesses take for granted and our own server does not need.
+
+    `body` is the object that Flask keeps for the harness. Label Studio sends these keys; scripts leave them out.
+    """
+    if not isinstance(body, dict):
+        return
+    if path == "/webhook":
+        project = body.get("project")
+        body["project"] = {"id": None, "label_config": None} | (
+            project if isinstance(project, dict) else {"id": project}
+        )
+    elif path == "/setup":
+        body["project"] = str(body["project"])
+    elif path in _BODIES:
+        body["params"] = body.get("params") or {}
 
 
 def _answer_plainly(response: flask.Response) -> flask.Response:

@@ -45,7 +45,7 @@ class SamBackend(harness.LabelStudioMLBase):  # type: ignore[misc]  # the harnes
     """The service, as either harness asks for it.
 
     Args:
-        project_id: from 2.x; 1.0.9 does not pass it, so the tasks give it.
+        project_id: from 2.x, where "None" stands for none; 1.0.9 does not pass it, so the tasks give it.
         label_config: the project's labelling interface, XML.
         told: what 1.0.9 adds: `train_output`, `hostname`, `access_token`, `model_version`.
 
@@ -59,7 +59,8 @@ class SamBackend(harness.LabelStudioMLBase):  # type: ignore[misc]  # the harnes
     service: ClassVar[Service | None] = None
 
     def __init__(self, project_id: str | None = None, label_config: str | None = None, **told: object) -> None:
-        self._project, self._label_config = project_id, label_config
+        # 2.x turns an absent project into this text.
+        self._project, self._label_config = None if project_id == "None" else project_id, label_config
         self.serving = self._bind()
         if IS_1X:
             # Not the config: the harness's reader resolves external entities; ours, which runs later, refuses them.
