@@ -191,8 +191,14 @@ class ProjectDoctor:
         return f"people point by strokes of {', '.join(strokes)}, once Auto-Annotation is on; clicks need {step}"
 
     def check_labels(self, config: LabelConfig) -> str:
-        """Whether the prompts of every smart tool become masks with their own label."""
+        """Whether masks carry a label, and the prompts of every smart tool become masks with their own label."""
         images = (config, *config.others)
+        bare = next((control for image in images for control in _list_masks(image) if _lacks_labels(control)), None)
+        if bare is not None:
+            raise BadInput(
+                f'<{bare.kind} name="{bare.from_name}"> has no label, and the editor shows no region without one: add '
+                f'<Label value="Object"/> to it, or make it a <{bare.shape.name}>'
+            )
         lost = [
             f'<{tool.kind} name="{tool.from_name}"> offers the label {label!r}, {result}: {mend}'
             for image in images
@@ -231,6 +237,11 @@ def _list_masks(config: LabelConfig) -> list[Control]:
 def _list_tools(config: LabelConfig) -> list[Control]:
     """The image's controls whose smart tools point at objects by clicks or boxes."""
     return [control for control in config.controls if control.is_smart and control.shape.point is not None]
+
+
+def _lacks_labels(control: Control) -> bool:
+    """Whether a control that labels its regions has no label, neither its own nor one of the tasks' data."""
+    return control.has_labels and not control.labels and not control.takes_any_label
 
 
 def _is_smart_stroke(control: Control) -> bool:

@@ -135,7 +135,7 @@ PLANTED: dict[str, tuple[Callable[[Clinic], object], str, str]] = {
         r"on the image 'second' can hold a mask \(<keypointlabels>, <vectorlabels>\): .* toName=\"second\"",
     ),
     "a second image with masks and no tool": (
-        lambda c: c.change("project", label_config=add_image('<PolygonLabels name="line" toName="second"/>')),
+        lambda c: c.change("project", label_config=add_image('<Polygon name="line" toName="second"/>')),
         "smart tools",
         r"point at objects on the image 'second', .*<KeyPointLabels name=\"point\" toName=\"second\"",
     ),
@@ -151,6 +151,11 @@ PLANTED: dict[str, tuple[Callable[[Clinic], object], str, str]] = {
         lambda c: c.change("project", label_config=CONFIG.replace('value="Cell"/></B', 'value="Nucleus"/></B')),
         "labels",
         r"""'Cell', which no control with masks has.* comes as 'Nucleus': add <Label value="Cell"/> to <brushlabels """,
+    ),
+    "masks without a label": (
+        lambda c: c.change("project", label_config=CONFIG.replace('<Label value="Cell"/></B', "</B")),
+        "labels",
+        r'<brushlabels name="mask"> has no label, .*: add <Label value="Object"/> to it, or make it a <brush>',
     ),
     "a label that only boxes have": (
         lambda c: c.change(
