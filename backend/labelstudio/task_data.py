@@ -37,6 +37,7 @@ _BESIDE = frozenset(
     }
 )
 _UNDEFINED = "$undefined$"  # the key of data that were imported without one, as a list of addresses is
+_LONGEST_NUMBER = 6  # digits of an item's number, and one more
 _STEP = re.compile(r"[^.\[\]]+")
 _VARIABLE = re.compile(r"\$([\w\[\].{}]+)")  # as in Label Studio's parseValue (web/libs/editor/src/utils/data.js)
 
@@ -88,15 +89,25 @@ class ImagePlace:
 
     def holds(self, region: Mapping[str, Any], *, first: "ImagePlace") -> bool:
         """Whether a region was drawn here. No `to_name` means the `first` image; no page means page 0."""
-        name = region.get("to_name")
+        name = read_to_name(region)
         is_page = self.page is None or self.page == (read_page(region) or 0)
-        return is_page and self.name == (name if isinstance(name, str) else first.name)
+        return is_page and self.name == (first.name if name is None else name)
 
 
 def read_page(region: Mapping[str, Any]) -> int | None:
-    """The page, from 0, that a region was drawn on; None where it does not say. Other programs write 1 as 1.0."""
+    """The page, from 0, that a region was drawn on; None where it does not say. Programs write 1.0 or "1" for 1."""
     page = region.get("item_index")
+    if isinstance(page, str) and page.isdecimal() and len(page) < _LONGEST_NUMBER:
+        return int(page)
     return int(page) if isinstance(page, int) or (isinstance(page, float) and page.is_integer()) else None
+
+
+def read_to_name(region: Mapping[str, Any]) -> str | None:
+    """The name of the tag that a region was drawn on, where a list holds it too; None where it does not say."""
+    name = region.get("to_name")
+    if isinstance(name, list) and name:
+        name = name[0]
+    return name if isinstance(name, str) else None
 
 
 def results_at(results: object, place: ImagePlace, *, places: Sequence[ImagePlace]) -> list[Mapping[str, Any]]:
@@ -170,7 +181,8 @@ def find_image_key(data: object, *, names: Sequence[str] = ()) -> str | None:
     The choice goes by, in this order:
     1. A key that is one of `names`: most projects give the image tag and the key the same name.
     2. A value that looks like the address of an image, and then like the name of an image's file. Values of the task
-       itself go before values nested in them. Of several, the words of the key decide (`_rank_key`).
+       itself go before values nested in them; only a nested address under the name of a tag goes before the name of
+       a file. Of several, the words of the key decide (`_rank_key`).
     3. The only address in the data.
     The order of the keys says nothing: Label Studio's database does not preserve it.
 
@@ -184,10 +196,11 @@ def find_image_key(data: object, *, names: Sequence[str] = ()) -> str | None:
         if isinstance(data.get(name), str) and image_at(data, name) is not None:
             return name
     texts = sorted(_list_texts(data), key=lambda text: text[0])
+    named = [path for _, path, value in texts if _is_image(value) and _is_address(value) and _ends_in(path, names)]
     for depth in sorted({depth for depth, _, _ in texts}):
         images = [(path, value) for level, path, value in texts if level == depth and _is_image(value)]
         addresses = [path for path, value in images if _is_address(value)]
-        if found := addresses or [path for path, _ in images]:
+        if found := addresses or (named if images else []) or [path for path, _ in images]:
             return min(found, key=lambda path: _rank_key(path, names=names))
     unnamed = [path for _, path, value in texts if _is_address(value) and not value.lower().startswith("data:")]
     return unnamed[0] if len(unnamed) == 1 else None
@@ -268,7 +281,7 @@ def _find_repeated(data: object, *, names: Sequence[str]) -> list[ImagePlace]:
 def _step(value: object, step: str) -> object:
     if isinstance(value, Mapping):
         return value.get(step)
-    if isinstance(value, list) and step.isdecimal() and len(step) < 6 and int(step) < len(value):
+    if isinstance(value, list) and step.isdecimal() and len(step) < _LONGEST_NUMBER and int(step) < len(value):
         return value[int(step)]
     # The editor shows a lone address behind `valueList` as the only page.
     return value if isinstance(value, str) and step == "0" else None
@@ -291,6 +304,10 @@ def _rank_key(path: str, *, names: Sequence[str]) -> tuple[bool, bool, bool]:
     words = {word.lower() for word in _WORD.findall(path)}
     tags = {word.lower() for name in names for word in _WORD.findall(name)}
     return not words.isdisjoint(_BESIDE - tags), words.isdisjoint(tags), words.isdisjoint(_IMAGE_WORDS)
+
+
+def _ends_in(path: str, names: Sequence[str]) -> bool:
+    return any(step in names for step in _STEP.findall(path)[-1:])
 
 
 def _is_address(value: str) -> bool:

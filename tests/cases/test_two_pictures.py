@@ -45,6 +45,15 @@ def test_a_click_is_answered_for_the_picture_that_it_is_on() -> None:
     assert part.uri == TASKS[0]["data"]["left"]
 
 
+@pytest.mark.parametrize("config", [CONFIG, None])
+def test_a_tag_s_name_in_a_list_is_its_name(config: LabelConfig | None) -> None:
+    rows = [row | {"to_name": [row["to_name"]]} for row in TASKS[0]["annotations"][0]["result"]]
+    task = {**TASKS[0], "annotations": [{**TASKS[0]["annotations"][0], "result": rows}]}
+    found = read_images(task, config=config, exclusions=Exclusions())
+    assert [part.image_uri for part in found] == [TASKS[0]["data"][side] for side in ("left", "right")]
+    assert [len(part.annotations[0].regions) for part in found] == [2, 2]
+
+
 def test_prompts_on_two_pictures_are_answered_on_both() -> None:
     click = json.loads((CASE / "context.json").read_text())["result"][0]
     clicked = find_clicked_images(image(TASKS[0]), {"result": [click, {**click, "id": "k2", "to_name": "left"}]})
@@ -61,14 +70,14 @@ def test_a_picture_shows_what_was_drawn_on_it_alone() -> None:
         assert [region["to_name"] for region in regions] == [part.config.image_name] * 2
 
 
-@pytest.mark.parametrize("page", [0, 1, 2, 2.0])
-def test_a_click_on_a_page_is_answered_for_that_page(page: float) -> None:
+@pytest.mark.parametrize("page", [0, 1, 2, 2.0, "2"])
+def test_a_click_on_a_page_is_answered_for_that_page(page: float | str) -> None:
     task = {"id": 1, "data": {"pages": ["/0.png", "/1.png", "/2.png"]}}
     region = {"id": "k", "type": "keypointlabels", "to_name": "image", "item_index": page, "value": {"x": 1, "y": 1}}
     ((part, here),) = find_clicked_images(image(task, PAGES), {"result": [region]})
-    assert part.uri == f"/{page:.0f}.png"
+    assert part.uri == f"/{int(page)}.png"
     assert len(here["result"]) == 1
-    assert [control.page for control in part.config.controls] == [page]
+    assert [control.page for control in part.config.controls] == [int(page)]
 
 
 @pytest.mark.parametrize("index", [{}, {"item_index": 0}])

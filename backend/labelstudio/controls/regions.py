@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from backend.errors import BadInput, UnusableRegion
 from backend.labelstudio.controls.shape import Shape, Size, Value
 from backend.labelstudio.controls.shapes import shape_of_kind, shape_of_value
+from backend.labelstudio.task_data import read_to_name
 
 __all__ = ["Region", "mask_of_region", "region_of", "regions_of"]
 
@@ -61,8 +62,7 @@ class Region:
     @property
     def to_name(self) -> str | None:
         """The name of the image tag that it was drawn on; None where the region does not say."""
-        name = self.json.get("to_name")
-        return name if isinstance(name, str) else None
+        return read_to_name(self.json)
 
     @property
     def label(self) -> str | None:

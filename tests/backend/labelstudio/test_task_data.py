@@ -196,6 +196,13 @@ def test_an_address_goes_before_a_text_that_names_a_file() -> None:
     assert find_image_key({"text": "a2.png", "more": "b.png"}) == "text"
 
 
+def test_a_nested_address_under_the_tag_s_name_goes_before_the_name_of_a_file() -> None:
+    data = {"name": "a0.png", "media": {"image": UPLOAD, "mask": "/data/upload/1/mask.png"}}
+    assert find_image_key(data, names=["image"]) == "media.image"
+    assert find_image_key(data, names=["img"]) == "name"
+    assert find_image_key({**data, "picture": "/data/upload/1/b.png"}, names=["image"]) == "picture"
+
+
 def test_the_whole_address_is_known_by_what_is_shown_of_it() -> None:
     data = {"text": "no image", "pages": [{"url": " https://host/a.png?sig=1 "}, {"url": "https://host/b.png?sig=2"}]}
     assert find_address(data, "https://host/b.png?sig=***") == "https://host/b.png?sig=2"
