@@ -1,9 +1,12 @@
-"""The attention of transformers' SAM encoders, with its relative positions inside the product of queries and keys.
+"""The attention of transformers' SAM encoders, without a tensor of the scores' size for its relative positions.
 
 SAM's ViT adds `q . Rh[dy] + q . Rw[dx]` to every score (Li et al. 2022, "MViTv2", equation 4). transformers computes
-this as a tensor of the scores' size. Here it is part of the dot product: we append to a query its products with the
-positions of the rows and the columns, and to a key ones at its own row and column and zeros elsewhere. A GPU has a
-kernel of its own for the same sums (attention_kernel), where Triton can build it.
+this as a tensor of the scores' size. Here it is one of three:
+- In a window it is part of the dot product: we append to a query its products with the positions of the rows and the
+  columns, and to a key ones at its own row and column and zeros elsewhere.
+- In a whole image on a CPU this would make the longest product three times as long. So the sum is written where the
+  scores will be, and the product of queries and keys is added to it: a few hundred queries of a head at a time.
+- A GPU has a kernel of its own for the same sums (attention_kernel), where Triton can build it.
 """
 
 import logging
@@ -81,7 +84,12 @@ class FusedAttention(nn.Module):
     def _mix(self, windows: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
         batch, height, width, channels = windows.shape
         qkv = linear(self.qkv, windows).view(batch, height, width, 3, self.heads, channels // self.heads)
-        mix = self._one_by_one if windows.device.type == "cpu" and not is_traced() else self._together
+        if windows.device.type != "cpu" or is_traced():
+            mix = self._together
+        elif self.heads * (height * width) ** 2 <= _SCORES_AT_ONCE or torch.is_grad_enabled():
+            mix = self._one_by_one
+        else:
+            mix = self._head_by_head
         return linear(self.proj, mix(qkv).view(batch, height, width, channels))
 
     def _find_kernel(self, x: Tensor) -> Kernel | None:
@@ -98,13 +106,23 @@ class FusedAttention(nn.Module):
         self, qkv: Float[Tensor, "b h w 3 heads d"]
     ) -> tuple[Float[Tensor, "b heads n e"], Float[Tensor, "b heads n e"], Float[Tensor, "b heads n d"]]:
         """Return queries and keys of e = d + h + w numbers, and values; n = h w."""
+        query, key, value = self._separate(qkv)
+        places = cast("Tensor", self.places).expand(*key.shape[:2], -1, -1)
+        return torch.cat([query, *self._score_places(qkv)], dim=-1), torch.cat([key, places], dim=-1), value
+
+    def _separate(self, qkv: Float[Tensor, "b h w 3 heads d"]) -> list[Float[Tensor, "b heads n d"]]:
+        """Return queries, which are scaled, keys and values; n = h w."""
         query, key, value = (part.flatten(1, 2).transpose(1, 2) for part in qkv.unbind(3))
+        return [query * self.scale, key, value]
+
+    def _score_places(
+        self, qkv: Float[Tensor, "b h w 3 heads d"]
+    ) -> tuple[Float[Tensor, "b heads n h"], Float[Tensor, "b heads n w"]]:
+        """Return what every row, and every column, of keys adds to a query's scores; n = h w."""
         rows, columns = cast("Tensor", self.rows), cast("Tensor", self.columns)
         asking = qkv[:, :, :, 0].permute(0, 3, 1, 2, 4)
-        products = (asking @ rows, (asking.transpose(2, 3) @ columns).transpose(2, 3))
-        long_query = torch.cat([query * self.scale, *(product.flatten(2, 3) for product in products)], dim=-1)
-        places = cast("Tensor", self.places).expand(*key.shape[:2], -1, -1)
-        return long_query, torch.cat([key, places], dim=-1), value
+        by_row, by_column = asking @ rows, (asking.transpose(2, 3) @ columns).transpose(2, 3)
+        return by_row.flatten(2, 3), by_column.flatten(2, 3)
 
     def _together(self, qkv: Float[Tensor, "b h w 3 heads d"]) -> Float[Tensor, "b n c"]:
         return functional.scaled_dot_product_attention(*self._extend(qkv), scale=1.0).transpose(1, 2).flatten(2)
@@ -121,6 +139,23 @@ class FusedAttention(nn.Module):
             ]
             out.append(torch.cat(mixed, dim=1).transpose(0, 1).flatten(1))
         return torch.stack(out)
+
+    def _head_by_head(self, qkv: Float[Tensor, "b h w 3 heads d"]) -> Float[Tensor, "b n c"]:
+        """Mix one head after the other, and a bounded number of queries at a time, all in one place of the memory."""
+        # A head's rows lie side by side, as the products take them.
+        query, key, value = (part.flatten(0, 1).contiguous() for part in self._separate(qkv))
+        by_row, by_column = (scored.flatten(0, 1) for scored in self._score_places(qkv))
+        mixed, tokens = torch.empty_like(query), query.shape[1]
+        some = min(tokens, max(1, _SCORES_AT_ONCE // 4 // tokens))  # half of it to twice as many takes as long
+        room = query.new_empty(some, by_row.shape[2], by_column.shape[2])
+        for head in range(len(query)):
+            for first in range(0, tokens, some):
+                at = slice(first, first + some)
+                asking = query[head, at]
+                placed = torch.add(by_row[head, at, :, None], by_column[head, at, None], out=room[: len(asking)])
+                scores = placed.view(len(asking), tokens).addmm_(asking, key[head].mT)
+                torch.mm(torch.softmax(scores, dim=-1, out=scores), value[head], out=mixed[head, at])
+        return mixed.view(len(qkv), self.heads, tokens, -1).transpose(1, 2).flatten(2)
 
 
 @cache

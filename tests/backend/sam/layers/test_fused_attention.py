@@ -38,8 +38,9 @@ def encoder() -> SamVisionEncoder:
 
 @pytest.mark.parametrize("scores_at_once", [fused._SCORES_AT_ONCE, 700])
 @pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("learns", [True, False])
 def test_an_encoder_with_fused_attention_computes_what_transformers_computes(
-    encoder: SamVisionEncoder, monkeypatch: pytest.MonkeyPatch, batch: int, scores_at_once: int
+    encoder: SamVisionEncoder, monkeypatch: pytest.MonkeyPatch, batch: int, scores_at_once: int, learns: bool
 ) -> None:
     monkeypatch.setattr(fused, "_SCORES_AT_ONCE", scores_at_once)
     pixels = torch.randn(batch, 3, 160, 160)
@@ -49,7 +50,9 @@ def test_an_encoder_with_fused_attention_computes_what_transformers_computes(
 
     assert all(isinstance(layer.attn, FusedAttention) for layer in ours.layers)
     assert [layer.attn.window for layer in ours.layers] == [4, 0, 4]
-    torch.testing.assert_close(ours(pixels).last_hidden_state, encoder(pixels).last_hidden_state, atol=2e-5, rtol=1e-4)
+    with torch.set_grad_enabled(learns):
+        made = ours(pixels).last_hidden_state
+    torch.testing.assert_close(made, encoder(pixels).last_hidden_state, atol=2e-5, rtol=1e-4)
 
 
 def test_what_a_gpu_runs_computes_the_same(encoder: SamVisionEncoder) -> None:
