@@ -240,6 +240,8 @@ def find_image_places(data: object, *, names: Sequence[str], pages: Iterable[int
     keys = [name for name in names if isinstance(data, Mapping) and name in data]
     if last and not keys:
         keys = [key for key in (data if isinstance(data, Mapping) else ()) if pages_at(data, key)][:1]
+        nested = (path for _, path, value in _list_texts(data) if path.endswith("]") and _is_image(value))
+        keys = keys or [path.rpartition("[")[0] for path in nested][:1]
     found: list[ImagePlace] = []
     for key in keys:
         name = key if key in names else names[0] if names else key

@@ -16,6 +16,7 @@ from backend.labelstudio.task_data import read_to_name
 __all__ = ["Region", "mask_of_region", "region_of", "regions_of"]
 
 _LONGEST_ID = 200
+_NOTHING = frozenset({"", "nan", "none", "null"})
 _LABELS = "labels"  # the type of a result by which a <Labels> tag labels a region
 
 
@@ -222,11 +223,17 @@ def _read_label(label: object) -> str:
 
 
 def _read_side(side: object) -> float | None:
-    """A side of an image in px; None for none or 0, as of an image that was not read; NaN for what is no number."""
-    if side is None or isinstance(side, bool) or not isinstance(side, int | float | str):
-        return None if side is None else math.nan
+    """A side of an image in px; None for none or 0, as of an image that was not read; NaN for what is no number.
+
+    Tables that files pass through write NaN, or its text, for none.
+    """
+    is_nan = isinstance(side, float) and math.isnan(side)
+    if side is None or is_nan or (isinstance(side, str) and side.strip().lower() in _NOTHING):
+        return None
+    if isinstance(side, bool) or not isinstance(side, int | float | str):
+        return math.nan
     try:
-        return float(side or 0) or None  # some converters write text
+        return float(side) or None  # some converters write text
     except (ValueError, OverflowError):
         return math.nan
 

@@ -203,6 +203,14 @@ def test_a_nested_address_under_the_tag_s_name_goes_before_the_name_of_a_file() 
     assert find_image_key({**data, "picture": "/data/upload/1/b.png"}, names=["image"]) == "picture"
 
 
+def test_pages_in_a_nested_list_are_told_apart_by_the_pages_of_the_regions() -> None:
+    data = {"icon": "/i.png", "doc": {"title": "a.png", "pages": ["/0.png", "/1.png"]}}
+    assert find_image_places(data, names=["image"], pages=[0, 1]) == [
+        ImagePlace(name="image", key=f"doc.pages[{page}]", page=page) for page in (0, 1)
+    ]
+    assert find_image_places({"doc": {"page": "/0.png"}}, names=["image"], pages=[0, 1]) == []
+
+
 def test_the_whole_address_is_known_by_what_is_shown_of_it() -> None:
     data = {"text": "no image", "pages": [{"url": " https://host/a.png?sig=1 "}, {"url": "https://host/b.png?sig=2"}]}
     assert find_address(data, "https://host/b.png?sig=***") == "https://host/b.png?sig=2"

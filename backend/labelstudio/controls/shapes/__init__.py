@@ -10,6 +10,7 @@ keypoint   a click: a prompt, never a mask
 vector     a line, whose inside is a mask if it is closed; it is never written
 """
 
+import math
 import pkgutil
 from importlib import import_module
 
@@ -39,13 +40,19 @@ def shape_of_kind(kind: object) -> Shape | None:
 def shape_of_value(value: Value, *, named: Shape | None) -> Shape | None:
     """Return what a region's value draws: a mask before anything else.
 
+    Programs that fill in every key write null, or NaN, for a shape that the region is not.
+
     Args:
         value: the region's `value`.
         named: the shape that the region's type names. It decides where the value may be several, or none of them.
     """
-    able = [shape for shape in SHAPES.values() if shape.field in value]
+    able = [shape for shape in SHAPES.values() if _is_given(value.get(shape.field))]
     able = [shape for shape in able if shape.is_mask] or able
     return named if named in able else next(iter(able), named)
+
+
+def _is_given(drawn: object) -> bool:
+    return drawn is not None and not (isinstance(drawn, float) and math.isnan(drawn))
 
 
 def is_drawing(kind: str) -> bool:

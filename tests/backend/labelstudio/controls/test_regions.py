@@ -117,7 +117,9 @@ def test_per_cent_fit_an_image_that_was_resized_since(size: tuple[int, int]) -> 
     assert np.array_equal(mask(region("ellipse", ROUND, **frame)), mask(region("ellipse", ROUND)))
 
 
-@pytest.mark.parametrize("size", [(None, None), (0, 0), (16, None), (0, 12), ("", ""), (8.0, 6.0), ("8.0", "6.0")])
+@pytest.mark.parametrize(
+    "size", [(None, None), (0, 0), (16, None), (0, 12), ("", ""), (8.0, 6.0), ("8.0", "6.0"), (math.nan, "None")]
+)
 def test_a_size_that_a_converter_left_out_refuses_nothing(size: tuple[Any, Any]) -> None:
     frame = dict(zip(("original_width", "original_height"), size, strict=True))
     assert np.array_equal(mask(region("ellipse", ROUND, **frame)), mask(region("ellipse", ROUND)))
@@ -182,6 +184,15 @@ def test_the_value_says_what_a_region_draws_whatever_its_type_is(kind: str) -> N
     assert np.array_equal(mask(ours | {"type": kind}), drawn)
     outline = {"points": [[25, 0], [75, 0], [75, 50], [25, 50]]}
     assert mask(region(kind, outline)).sum() == 8 * 6
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_keys_of_other_shapes_without_a_value_say_nothing(nothing: float | None) -> None:
+    filled = dict.fromkeys(("rle", "points", "imageDataURL", "radiusX", "vertices", "format"), nothing)
+    (box,) = regions_of([region("rectanglelabels", filled | CELL)])
+    assert box.shape.name == "rectangle"
+    (outline,) = regions_of([region("labels", dict.fromkeys(CELL, nothing) | filled | POLYGON)])
+    assert outline.shape.name == "polygon"
 
 
 def test_a_labels_result_without_a_drawing_beside_it_is_the_region() -> None:
