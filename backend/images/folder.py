@@ -46,7 +46,8 @@ class ImageFolder:
     """The images of one export. An address names the file whose path is the address's longest matching ending.
 
     Where no file has exactly that path, it names the only file whose path differs in no more than upper case, the
-    form of composed letters, and what Label Studio changes in the names of uploads.
+    form of composed letters, and what Label Studio changes in the names of uploads. Folders of uploads say nothing, so
+    an upload may also be the only file of its name in any subfolder.
 
     Args:
         folder: the folder of the images, flat or with subfolders as in the addresses.
@@ -99,13 +100,23 @@ class ImageFolder:
         readings = [] if _is_data(uri) else [_split_path(path) for path in _list_paths(uri.strip())]
         exact = (_find_exact(self._folder, parts) for parts in readings)
         alike = (self._find_alike(parts) for parts in readings)
-        return next((place for places in (exact, alike) for place in places if place is not None), None)
+        below = (self._find_below(parts) for parts in readings)
+        return next((place for places in (exact, alike, below) for place in places if place is not None), None)
 
     def _find_alike(self, parts: Sequence[str]) -> _Place | None:
         for start, ending, prefix in _list_endings(parts):
             paths = self._paths_by_form.get(tuple(_plain_form(part) for part in ending), [])
             if len(paths) == 1:
                 return _Place(paths[0], folders=(*parts[:start], *prefix), matched=len(parts) - start)
+        return None
+
+    def _find_below(self, parts: Sequence[str]) -> _Place | None:
+        if ("data", "upload") not in (tuple(parts[-4:-2]), tuple(parts[-3:-1])):
+            return None
+        for _, ending, prefix in _list_endings(parts[-1:]):
+            paths = self._paths_by_name.get(_plain_form(ending[-1]), [])
+            if len(paths) == 1:
+                return _Place(paths[0], folders=(*parts[:-1], *prefix), matched=1)
         return None
 
     @cached_property
@@ -115,6 +126,14 @@ class ImageFolder:
         for path in sorted(path for path in self._folder.rglob("*") if path.is_file()):
             form = tuple(_plain_form(part) for part in path.relative_to(self._folder).parts)
             paths.setdefault(form, []).append(path)
+        return paths
+
+    @cached_property
+    def _paths_by_name(self) -> dict[str, list[Path]]:
+        """All files of the folder, by the plain form of their name alone; read when first needed."""
+        paths: dict[str, list[Path]] = {}
+        for form, found in self._paths_by_form.items():
+            paths.setdefault(form[-1], []).extend(found)
         return paths
 
 

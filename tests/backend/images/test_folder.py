@@ -154,6 +154,22 @@ def test_a_file_whose_name_was_changed_on_its_way_is_found(uri: str, name: str, 
     assert find_image(fill(tmp_path, name, "other.png"), uri) == tmp_path / name
 
 
+def test_an_upload_is_the_only_file_of_its_name_in_any_subfolder(tmp_path: Path) -> None:
+    """An export with images, unpacked: --images names the folder around `images`."""
+    for name in ("images/0123abcd-a.png", "images/b.png", "x/c.png", "y/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"image")
+    upload = "/data/upload/1/0123abcd-"
+    assert find_image(tmp_path, f"{upload}a.png") == tmp_path / "images/0123abcd-a.png"
+    assert find_image(tmp_path, f"/studio{upload}b.png") == tmp_path / "images/b.png"
+    for address in (f"{upload}c.png", "s3://bucket/set/b.png", "/data/local-files/?d=set/b.png"):
+        with pytest.raises(NotFound, match="no file"):
+            find_image(tmp_path, address)
+    two = [f"{upload}b.png", "/data/upload/1/89abcdef-b.png"]
+    with pytest.raises(NotFound, match="its task is not known"):
+        ImageFolder(tmp_path, two).path(two[0])
+
+
 def test_of_two_files_that_a_changed_name_may_mean_neither_is_taken(tmp_path: Path) -> None:
     fill(tmp_path, "a 1.png", "A (1).png")
     with pytest.raises(NotFound, match="no file"):
