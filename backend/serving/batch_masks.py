@@ -11,7 +11,7 @@ from itertools import chain, repeat, takewhile
 from typing import TypeVar
 
 from backend.errors import BadInput, Busy, SamloopError
-from backend.labelstudio.controls.choice import Output, label_on, output_control, output_of, semantic_output
+from backend.labelstudio.controls.choice import Output, output_control, output_of, semantic_output
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.prompts.rectangles import MOST_RECTANGLES, has_rectangles, rectangles_of_task
 from backend.labelstudio.prompts.request import LabelledPrompt
@@ -183,21 +183,24 @@ def _only_output(config: LabelConfig) -> Output:
     """The control and label of an automatic mask: the control's only label, or none.
 
     Raises:
-        BadInput: no control takes masks; or the control has several labels, so that a guess would mostly be wrong, and
-            Label Studio's editor does not show its regions without a label.
+        BadInput: no control takes masks; or the control has several labels or none, or the tasks name labels too, so
+            that a guess would mostly be wrong, and Label Studio's editor does not show its regions without a label.
     """
     control = output_control(config, label=None)
-    if not control.has_labels:
-        return Output(control, control.labels[0] if len(control.labels) == 1 else None)
-    if len(control.labels) > 1:
+    label = control.labels[0] if len(control.labels) == 1 and not control.takes_any_label else None
+    if control.has_labels and label is None:
+        offered = "takes its labels from the tasks" if control.takes_any_label else f"has {len(control.labels)}"
         raise BadInput(
-            f"automatic masks need a label, and the interface has {len(control.labels)}: train the project with the "
-            "semantic head, which finds objects by label, or add a <Brush> tag without labels"
+            f"automatic masks need a label, and the interface {offered}: train the project with the semantic head, "
+            "which finds objects by label, or add a <Brush> tag without labels"
         )
-    return Output(control, label_on(control, None))
+    return Output(control, label)
 
 
 def _can_label(prompt: LabelledPrompt, config: LabelConfig) -> bool:
     """Whether a rectangle's mask has a label or needs none. A label is never guessed."""
     control = output_of(prompt, config).control
-    return not control.has_labels or len(control.labels) < 2 or control.label_for(prompt.label) is not None
+    if not control.has_labels or control.label_for(prompt.label) is not None:
+        return True
+    # Without any label, the editor would not show the region.
+    return len(control.labels) == 1 if control.labels else prompt.label is not None

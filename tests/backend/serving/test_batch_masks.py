@@ -170,6 +170,41 @@ def test_where_several_labels_are_possible_none_is_guessed(machine: Machine, sna
     assert machine.embeds == 0
 
 
+def write_interface(labels: str, *, attributes: str = "") -> LabelConfig:
+    """An interface with a brush alone."""
+    return parse_label_config(
+        f'<View><Image name="image" value="$image"/><BrushLabels name="brush" toName="image" {attributes}>{labels}'
+        "</BrushLabels></View>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (write_interface("", attributes='value="$labels"'), "takes its labels from the tasks"),
+        (write_interface('<Label value="Cell"/>', attributes='value="$labels"'), "takes its labels from the tasks"),
+        (write_interface(""), "has 0"),
+    ],
+    ids=["the tasks' labels", "the tasks' labels and one more", "no label at all"],
+)
+def test_where_the_interface_does_not_say_the_only_label_none_is_guessed(
+    machine: Machine, snapshot: Snapshot, config: LabelConfig, why: str
+) -> None:
+    with pytest.raises(BadInput, match=f"automatic masks need a label, and the interface {why}: train"):
+        list(masks_of(machine, snapshot, automatic=EAGER).of(image_of(boxed=False, config=config)))
+    assert machine.embeds == 0
+
+
+def test_a_rectangle_without_a_label_gives_no_region_that_the_editor_would_not_show(
+    machine: Machine, snapshot: Snapshot
+) -> None:
+    image = image_of(boxed=True, config=write_interface("", attributes='value="$labels"'))
+    value = image.task["annotations"][0]["result"][0]["value"]
+    assert [place.output.label for place in masks_of(machine, snapshot).of(image)] == value["rectanglelabels"]
+    value["rectanglelabels"] = []
+    assert not list(masks_of(machine, snapshot).of(image))
+
+
 @pytest.mark.parametrize(
     "beside", ["", '<Labels name="l" toName="image"><Label value="A"/><Label value="B"/></Labels>']
 )
