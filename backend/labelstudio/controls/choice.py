@@ -36,11 +36,12 @@ def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | 
 
     Candidates are all controls without `model_skip` whose shape can be written (a brush, a polygon, ...). The choice
     goes by, in this order:
-    1. Controls that know the label come before controls that list no labels (<Brush>), and these before the rest.
+    1. Controls that know the label come first.
     2. Masks come before ellipses and rectangles: a stroke of a smart brush points at a mask, never at a box.
-    3. The control that drew the prompt, `drawn_with`, comes last: a person draws a box to get something better.
-    4. The most faithful shape comes first (`Shape.detail_rank`).
-    5. The first control of the labelling interface comes first.
+    3. Of controls that do not know the label, those that list no labels (<Brush>) come first.
+    4. The control that drew the prompt, `drawn_with`, comes last: a person draws a box to get something better.
+    5. The most faithful shape comes first (`Shape.detail_rank`).
+    6. The first control of the labelling interface comes first.
 
     Raises:
         BadInput: no control can take a mask.
@@ -52,9 +53,10 @@ def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | 
             "<PolygonLabels>, <EllipseLabels> or <RectangleLabels> with a <Label>, without model_skip"
         )
 
-    def rank(control: Control) -> tuple[int, bool, bool, int]:
-        knows = 0 if control.label_for(label) is not None else 1 if not control.labels else 2
-        return knows, not control.shape.is_mask, control.from_name == drawn_with, control.shape.detail_rank
+    def rank(control: Control) -> tuple[bool, bool, bool, bool, int]:
+        is_strange, shape = control.label_for(label) is None, control.shape
+        has_others = is_strange and bool(control.labels)
+        return is_strange, not shape.is_mask, has_others, control.from_name == drawn_with, shape.detail_rank
 
     return min(able, key=rank)
 

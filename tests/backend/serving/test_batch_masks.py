@@ -239,6 +239,15 @@ def test_what_stands_out_carries_the_only_label_of_the_most_faithful_control(
     assert {(place.output.control.from_name, place.output.label) for place in placed} == {("brush", "Cell")}
 
 
+def test_what_stands_out_is_no_box_because_boxes_need_no_label(machine: Machine, snapshot: Snapshot) -> None:
+    config = parse_label_config(
+        '<View><Image name="image" value="$image"/><Rectangle name="box" toName="image"/>'
+        '<BrushLabels name="brush" toName="image"><Label value="Cell"/></BrushLabels></View>'
+    )
+    placed = list(masks_of(machine, snapshot, automatic=EAGER).of(image_of(boxed=False, config=config)))
+    assert {(place.output.control.from_name, place.output.label) for place in placed} == {("brush", "Cell")}
+
+
 def test_every_turn_is_a_batchs_with_its_deadline(machine: Machine, snapshot: Snapshot) -> None:
     masks = masks_of(machine, snapshot, automatic=EAGER)
     for boxed in (True, False):

@@ -68,6 +68,13 @@ def test_controls_without_labels_come_before_those_that_do_not_know_the_label() 
     assert chosen(other, tag("Polygon", "plain", labels=""), label=None) == "plain"
 
 
+@pytest.mark.parametrize("label", [None, "Bus"])
+def test_a_mask_comes_before_a_box_that_lists_no_labels(label: str | None) -> None:
+    brush, box = tag("BrushLabels", "brush"), tag("Rectangle", "box", labels="")
+    assert chosen(brush, box, label=label) == chosen(box, brush, label=label) == "brush"
+    assert chosen(box, tag("RectangleLabels", "coins"), label=label) == "box"
+
+
 def test_a_skipped_control_gets_nothing() -> None:
     skipped = tag("BrushLabels", "brush", model_skip="Yes")
     assert chosen(skipped, tag("PolygonLabels", "polygon")) == "polygon"
