@@ -25,6 +25,8 @@ _MOST_SCANS = 100
 _START_OF_SCAN = b"\xff\xda"  # ITU-T T.81, B.1.1.3; within a scan's data 0xff is followed by 0
 # Pixels a strip: a whole image's copies in float or with alpha would take gigabytes.
 _STRIP_PIXELS = 1 << 20
+_XMP = ("xmp", "XML:com.adobe.xmp")  # Pillow turns images by XMP too; browsers turn them by EXIF alone (measured)
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _SEPARATE = 258, 284, 2  # TIFF 6.0
 # We check our own limit before decoding. Pillow's would warn at 89 million and refuse sizes that the user allowed.
 Image.MAX_IMAGE_PIXELS = None
@@ -47,9 +49,9 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     """Decode an image file as an upright RGB image, its EXIF rotation applied as Label Studio does.
 
     It reads every format that Label Studio's editor shows (FORMATS). Of an animation it reads the first frame. A
-    truncated file gives the part that is there, with a warning in the log. Transparency is laid on white. 16-bit,
-    32-bit and float greys are stretched from their darkest to their brightest value; palette, CMYK, grey and bilevel
-    images are converted.
+    truncated file or a damaged PNG gives the part that is there, with a warning in the log. Transparency is laid on
+    white. 16-bit, 32-bit and float greys are stretched from their darkest to their brightest value; palette, CMYK, grey
+    and bilevel images are converted.
 
     Raises:
         BadImage: the bytes are of another format (whatever the file's name says) or damaged, or the header says more
@@ -60,7 +62,9 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     except BadImage:
         raise
     except Exception as fault:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, KeyError, ...
-        image = _decode_cut(data, max_pixels) if "truncated" in str(fault) else None
+        # Browsers show a PNG whose checksums or data are damaged (measured in Chromium), and so does this way.
+        is_damaged = data.startswith(_PNG_SIGNATURE) and isinstance(fault, OSError | SyntaxError)
+        image = _decode_cut(data, max_pixels) if is_damaged or "truncated" in str(fault) else None
         if image is None:
             raise BadImage(
                 f"the file's {len(data)} bytes are not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image; "
@@ -78,7 +82,7 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _decode_cut(data: bytes, max_pixels: int) -> Image.Image | None:
-    """Decode the part of a truncated file that is there, as browsers do; None where that part has no image."""
+    """Decode the part of a damaged file that is there, as browsers do; None where that part has no image."""
     _cut_files.are_read = True
     try:
         image = _decode(data, max_pixels)
@@ -89,7 +93,7 @@ def _decode_cut(data: bytes, max_pixels: int) -> Image.Image | None:
     finally:
         _cut_files.are_read = False
     log.warning(
-        "an image of %d bytes is truncated: the part that is there is used; upload it again if it looks wrong",
+        "an image of %d bytes is damaged or truncated: what is there is used; upload it again if it looks wrong",
         len(data),
         extra={"event": "image.cut"},
     )
@@ -127,6 +131,8 @@ def _convert(image: Image.Image) -> Image.Image:
     if getattr(image, "default_image", False):  # an APNG's image for programs that show no animation
         image.seek(1)
     image.load()
+    for name in _XMP:
+        image.info.pop(name, None)
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _DEEP_MODES:
         return _stretch_greys(image)

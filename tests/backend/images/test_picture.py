@@ -66,6 +66,24 @@ def test_exif_rotation_is_applied(form: str, orientation: int) -> None:
     assert image.getexif().get(0x0112) in (None, 1)
 
 
+@pytest.mark.parametrize("form", ["JPEG", "WEBP", "TIFF"])
+def test_an_orientation_in_xmp_turns_nothing_as_in_browsers(form: str) -> None:
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    assert opened(saved(gradient(), form, xmp=xmp)).size == (12, 8)
+
+
+@pytest.mark.parametrize("where", ["header of a chunk", "checksum", "data"])
+def test_a_damaged_png_is_read_as_browsers_show_it(where: str) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 120, 3)).astype(np.uint8))
+    data = bytearray(saved(image))
+    if where == "header of a chunk":
+        data[33:33] = struct.pack(">I4sII", 4, b"gAMA", 45_455, 0)  # its checksum is not 0
+    else:
+        data[-17 if where == "checksum" else len(data) - 1000] ^= 0xFF
+    read = np.asarray(opened(bytes(data)))
+    assert np.array_equal(read[:70], np.asarray(image)[:70])
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16", "I", "F"])
 def test_every_mode_becomes_rgb_of_the_same_size(mode: str) -> None:
     plain = gradient().convert("L")
