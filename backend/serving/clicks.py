@@ -109,11 +109,16 @@ class Clicks:
 
 
 def find_clicked_images(image: TaskImage, context: Context) -> list[tuple[TaskImage, Context]]:
-    """Return the task's images that have prompts, with these prompts. A lone image gets the whole context."""
+    """Return the task's images that have prompts, with these prompts. A lone image gets the whole context.
+
+    An image that the task's data lack has no prompts, but prompts on it are on no other image.
+    """
     parts = image.parts()
-    if len(parts) < 2 and parts[0].config.place.page is None:
+    shown = [config.place for config in image.config.images(image.task.get("data"))]
+    if len(shown) < 2 and shown[0].page is None:
         return [(parts[0], context)]
-    places = [part.config.place for part in parts]
+    there = [part.config.place for part in parts]
+    places = [*there, *(place for place in shown if place not in there)]
     prompts = [(part, results_at(context.get("result"), part.config.place, places=places)) for part in parts]
     clicked: list[tuple[TaskImage, Context]] = [
         (part, {**context, "result": results}) for part, results in prompts if results

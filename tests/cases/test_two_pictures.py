@@ -54,6 +54,18 @@ def test_a_tag_s_name_in_a_list_is_its_name(config: LabelConfig | None) -> None:
     assert [len(part.annotations[0].regions) for part in found] == [2, 2]
 
 
+def test_a_click_on_a_picture_that_the_task_lacks_is_not_answered_for_the_other() -> None:
+    context = json.loads((CASE / "context.json").read_text())
+    left = {**TASKS[0], "data": {"left": TASKS[0]["data"]["left"]}}
+    ((part, here),) = find_clicked_images(image(left), context)
+    assert (part.uri, here["result"]) == (left["data"]["left"], [])
+    (click,) = context["result"]
+    right = {**TASKS[0], "data": {"right": TASKS[0]["data"]["right"]}}
+    for row in (click, {**click, "to_name": None}):  # without a name, it is on the only picture
+        ((part, here),) = find_clicked_images(image(right), {"result": [row]})
+        assert (part.uri, here["result"]) == (right["data"]["right"], [row])
+
+
 def test_prompts_on_two_pictures_are_answered_on_both() -> None:
     click = json.loads((CASE / "context.json").read_text())["result"][0]
     clicked = find_clicked_images(image(TASKS[0]), {"result": [click, {**click, "id": "k2", "to_name": "left"}]})
