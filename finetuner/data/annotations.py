@@ -105,14 +105,29 @@ def read_images(
         names = list(dict.fromkeys(name for name, _ in drawn if name is not None))
         places = find_image_places(task.get("data"), names=names, pages=[page for _, page in drawn])
     if len(places) < 2 and all(place.page is None for place in places):
-        key = places[0].key if places else None
-        alone = read(task, image_key=key)
+        place = places[0] if places else None
+        image_name = None if place is None else _find_shown(task, place, names=[name for name, _ in drawn])
+        alone = read(task, image_key=None if place is None else place.key, image_name=image_name)
         return [] if alone is None else [alone]
     _exclude_strays(task, places=places, exclusions=exclusions)
     parts = [(place, task_at(task, place, places=places)) for place in places]
     chosen = [(place, part) for place, part in parts if not drawn or _list_drawn_on(part)]
     images = [(place, read(part, image_key=place.key)) for place, part in chosen]
     return [replace(image, page=place.page or 0) for place, image in images if image is not None]
+
+
+def _find_shown(task: Task, place: ImagePlace, *, names: Sequence[str | None]) -> str | None:
+    """Return the name of the tag whose regions are on the only image that the interface shows; None if all are.
+
+    Regions may also be on another image of the data, which the interface showed once. A name that is no key of the data
+    may be an old one of the tag, so it says nothing.
+    """
+    data, shown = task.get("data"), image_at(task.get("data"), place.key)
+    at = {name: image_at(data, name) for name in names if name not in (None, place.name)}
+    if all(address in (None, shown) for address in at.values()):
+        return None
+    is_named = place.name in names
+    return place.name if is_named else next((name for name in at if at[name] == shown), place.name)
 
 
 def _list_drawn_on(task: Task) -> list[tuple[str | None, int]]:

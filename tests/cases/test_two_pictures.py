@@ -11,7 +11,8 @@ from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.task_data import image_at
 from backend.serving.clicks import find_clicked_images
 from backend.serving.task_image import TaskImage
-from finetuner.data.annotations import read_images
+from finetuner.config import Rules
+from finetuner.data.annotations import objects_of, read_images
 from finetuner.data.exclusions import Exclusions
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "cases" / "two-pictures-in-a-task"
@@ -64,6 +65,22 @@ def test_a_click_on_a_picture_that_the_task_lacks_is_not_answered_for_the_other(
     for row in (click, {**click, "to_name": None}):  # without a name, it is on the only picture
         ((part, here),) = find_clicked_images(image(right), {"result": [row]})
         assert (part.uri, here["result"]) == (right["data"]["right"], [row])
+
+
+@pytest.mark.parametrize("name", ["left", "img-1"])
+def test_what_was_drawn_on_an_image_that_is_no_longer_shown_is_not_learnt_on_another(name: str) -> None:
+    shown = f'<View><Image name="{name}" value="$left"/><Brush name="b" toName="{name}"/></View>'
+    exclusions = Exclusions()
+    (found,) = read_images(TASKS[0], config=parse_label_config(shown), exclusions=exclusions)
+    rows = TASKS[0]["annotations"][0]["result"]
+    objects = objects_of(found, height_px=120, width_px=160, rules=Rules(), exclusions=exclusions)
+    assert (len(objects), found.image_uri) == (2, TASKS[0]["data"]["left"])
+    assert "it was drawn on another image of the task, 'right'" in exclusions.sentence()
+
+    renamed = [row | {"to_name": "old"} for row in rows]
+    task = {**TASKS[0], "annotations": [{**TASKS[0]["annotations"][0], "result": renamed}]}
+    (found,) = read_images(task, config=parse_label_config(shown), exclusions=exclusions)
+    assert len(objects_of(found, height_px=120, width_px=160, rules=Rules(), exclusions=exclusions)) == len(rows)
 
 
 def test_prompts_on_two_pictures_are_answered_on_both() -> None:
