@@ -22,6 +22,7 @@ from backend.sam.families.sam2_names import original_of_sam2
 from backend.sam.families.vit import SamFamily
 from backend.sam.family import Decoded, DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
 from backend.sam.frame import SAM_FRAME, Frame
+from backend.sam.layers.product_attention import use_products
 
 # By the width of the first stage and the number of blocks: the size in a file's name, and in its config's name.
 _SIZES = {
@@ -88,6 +89,8 @@ class Sam2Family(SamFamily):
         anything: Any = model
         anything.to(device)
         anything.vision_encoder.to(memory_format=torch.channels_last).to(dtype)
+        if device.type == "cpu":
+            use_products(anything.vision_encoder)
         # `to` may have replaced the shared parameters.
         anything.vision_encoder.finish = (Finish(model),)
 
