@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, SamConfig, SamModel
 
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_config
 from backend.sam.weights import PUBLISHED
-from tests.support.small_base import LARGER_VITS
+from tests.support.small_base import VITS
 from tests.support.small_bases import SMALL_BASES, set_object_scores
 
 _SURE = 10.0  # of an object score; random ones are near zero
@@ -22,9 +22,9 @@ _SURE = 10.0  # of an object score; random ones are near zero
 # By the name of the base. MobileSAM's encoder is samloop's own, since transformers has none.
 _MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "mobile-sam": lambda: MobileSamModel(mobile_sam_config()),
-    "sam-vit-base": lambda: SamModel(SamConfig()),
-    "sam-vit-large": lambda: SamModel(SamConfig(vision_config=dict(LARGER_VITS["large"]))),
-    "sam-vit-huge": lambda: SamModel(SamConfig(vision_config=dict(LARGER_VITS["huge"]))),
+    "sam-vit-base": lambda: SamModel(SamConfig(vision_config=dict(VITS["base"]))),
+    "sam-vit-large": lambda: SamModel(SamConfig(vision_config=dict(VITS["large"]))),
+    "sam-vit-huge": lambda: SamModel(SamConfig(vision_config=dict(VITS["huge"]))),
     **{name: make for base in SMALL_BASES.values() for name, make in base.published.items()},
 }
 REAL_SIZES = {name: _MODELS[name] for name in PUBLISHED}

@@ -29,6 +29,7 @@ from benchmarks.pages import commit, machine, write_result
 from fakes.serving import Served, served
 from PIL import Image
 from skimage import data
+from support.small_base import VITS
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
@@ -68,10 +69,10 @@ def peak_gflops(dtype: torch.dtype) -> float:
 
 
 def encoders(exact: BaseModel, base: BaseModel, peak: float) -> list[tuple[str, str, str]]:
-    """TinyViT with its weights, ViT-B with random ones: time does not depend on them."""
+    """TinyViT with its weights, ViT-B with random ones of the usual size, on which time does not depend."""
     rows = []
     pixels = pixels_on_canvas(COFFEE, frame=SAM_FRAME)
-    plain_vit = SamVisionEncoder(SamVisionConfig()).eval().requires_grad_(requires_grad=False)
+    plain_vit = SamVisionEncoder(SamVisionConfig(**VITS["base"])).eval().requires_grad_(requires_grad=False)
     fast_vit = copy.deepcopy(plain_vit)
     fuse_attention(fast_vit)
     fast_vit.to(base.encoder_dtype)

@@ -30,8 +30,9 @@ from benchmarks.pages import write_result
 from fakes.serving import served
 from PIL import Image
 from skimage import data
+from support.small_base import VITS
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import SamConfig, SamModel, SamVisionConfig
+from transformers import SamConfig, SamModel
 
 from backend.amounts import write_amount
 from backend.masks.prompt import Click, Prompt
@@ -53,16 +54,7 @@ from finetuner.training.run import TrainingRun
 DEVICE = torch.device(os.environ.get("SAMLOOP_DEVICE", "cuda"))
 IMAGE = Image.fromarray(data.coffee()).resize((1024, 768))
 BATCH = 16
-VITS = {
-    "ViT-B": SamVisionConfig(),
-    "ViT-H": SamVisionConfig(
-        hidden_size=1280,
-        num_hidden_layers=32,
-        num_attention_heads=16,
-        global_attn_indexes=[7, 15, 23, 31],
-        mlp_dim=5120,
-    ),
-}
+SIZES = {"ViT-B": VITS["base"], "ViT-H": VITS["huge"]}
 
 
 def ms(work: Callable[[], object], *, times: int = 10) -> float:
@@ -103,7 +95,7 @@ def random_model(name: str) -> Iterator[Path]:
         if name == "TinyViT":
             MobileSamModel(mobile_sam_config()).save_pretrained(folder)
         else:
-            SamModel(SamConfig(vision_config=VITS[name].to_dict())).save_pretrained(folder)
+            SamModel(SamConfig(vision_config=dict(SIZES[name]))).save_pretrained(folder)
         with torch.device("cpu"):
             yield Path(folder)
 

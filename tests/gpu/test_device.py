@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from support.small_base import VITS
 from transformers import SamConfig, SamModel
 
 from backend.masks.metrics import iou
@@ -29,7 +30,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> tuple[BaseModel, BaseMode
     """ViT-B with random weights, on the processor and on the GPU, both in float32."""
     torch.manual_seed(0)
     folder: Path = tmp_path_factory.mktemp("base")
-    SamModel(SamConfig()).save_pretrained(folder)
+    SamModel(SamConfig(vision_config=dict(VITS["base"]))).save_pretrained(folder)
     on_cpu, on_gpu = (load_base(str(folder), cache_dir=folder, device=d, dtype="float32") for d in ("cpu", "cuda"))
     return on_cpu, on_gpu
 

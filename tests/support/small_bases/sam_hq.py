@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from support.small_base import LARGER_VITS, SmallBase
+from support.small_base import VITS, SmallBase
 from transformers import SamHQConfig, SamHQModel
 
 
@@ -28,15 +28,16 @@ def build_sam_hq() -> SamHQModel:
 
 
 def _build_published(vit: Mapping[str, Any]) -> SamHQModel:
-    return SamHQModel(SamHQConfig(vision_config=dict(vit), mask_decoder_config={"vit_dim": vit["hidden_size"]}))
+    width = {"vit_dim": vit["hidden_size"]} if "hidden_size" in vit else {}
+    return SamHQModel(SamHQConfig(vision_config=dict(vit), mask_decoder_config=width))
 
 
 BASE = SmallBase(
     family="sam-hq",
     build=build_sam_hq,
     published={
-        "sam-hq-base": lambda: SamHQModel(SamHQConfig()),
-        "sam-hq-large": lambda: _build_published(LARGER_VITS["large"]),
-        "sam-hq-huge": lambda: _build_published(LARGER_VITS["huge"]),
+        "sam-hq-base": lambda: _build_published(VITS["base"]),
+        "sam-hq-large": lambda: _build_published(VITS["large"]),
+        "sam-hq-huge": lambda: _build_published(VITS["huge"]),
     },
 )
