@@ -26,9 +26,10 @@ from backend.sam.predictor import Predictor, encode
 pytestmark = pytest.mark.arithmetic
 
 CPU = torch.device("cpu")
+SAPPHIRE_RAPIDS = {"avx512_bf16": True, "avx512_fp16": True, "cpu_name": "Intel Xeon"}
 COMPUTES_IN_BFLOAT16 = pytest.mark.skipif(
     not has_fast_bfloat16(CPU),
-    reason="this processor has no bfloat16: samloop never chooses it here, and emulated it takes minutes an image",
+    reason="this processor is slow at bfloat16: samloop never chooses it here, and emulated it takes minutes an image",
 )
 MULTIPLIES_IN_INT8 = pytest.mark.skipif(activation_bits("cpu") is None, reason="PyTorch has no int8 products here")
 
@@ -36,15 +37,19 @@ MULTIPLIES_IN_INT8 = pytest.mark.skipif(activation_bits("cpu") is None, reason="
 @pytest.mark.parametrize(
     ("flags", "is_allowed", "fast"),
     [
-        ({"avx512_bf16": True}, True, True),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC 9R14"}, True, True),
+        ({"avx512_bf16": True, "avx512_fp16": True, "cpu_name": "AMD of some day"}, True, True),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon (Cooper Lake)"}, True, True),
         ({"amx_bf16": True, "avx512_bf16": False}, True, True),
+        (SAPPHIRE_RAPIDS | {"amx_bf16": True}, True, True),
+        (SAPPHIRE_RAPIDS | {"amx_bf16": False}, True, False),  # a virtual machine whose hypervisor hides AMX
         ({"avx512_bf16": True}, False, False),
         ({"avx2": True, "avx512_bf16": False}, True, False),
         ({}, True, False),
     ],
 )
 def test_auto_is_bfloat16_only_where_the_processor_is_fast_at_it(
-    monkeypatch: pytest.MonkeyPatch, flags: dict[str, bool], is_allowed: bool, fast: bool
+    monkeypatch: pytest.MonkeyPatch, flags: dict[str, object], is_allowed: bool, fast: bool
 ) -> None:
     monkeypatch.setattr(arithmetic.torch.cpu, "get_capabilities", lambda: flags)
     monkeypatch.setattr(arithmetic, "multiplies_in_bfloat16", lambda: is_allowed)
