@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from support.domains import set_apart
+from support.pictures import draw_greys
 
 from backend.errors import BadInput, Busy
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
@@ -62,7 +62,7 @@ class Machine:
     ) -> Embedding:
         self.embeds += 1
         self.turns.add((priority, until_s))
-        return encode(snapshot.predictor.base, Image.effect_noise((64, 48), 80).convert("RGB"))
+        return encode(snapshot.predictor.base, draw_greys(64, 48))
 
     def decode(self, work: Callable[[], Any], *, priority: Priority, until_s: float) -> Any:
         self.decodes += 1
@@ -289,7 +289,7 @@ def test_the_base_finds_what_stands_out_in_images_that_look_unlike_the_projects(
     for weight in decoder.parameters():
         weight.mul_(1.1)
     trained = replace(snapshot, predictor=Predictor(tiny_base, decoder, version="ours-v3"))
-    noise = encode(tiny_base, Image.effect_noise((64, 48), 80).convert("RGB"))
+    noise = encode(tiny_base, draw_greys(64, 48))
     apart = replace(trained, predictor=set_apart(trained.predictor, inside=noise.with_maps(torch.neg), elsewhere=noise))
     whatever = replace(EAGER, most=3)
     image = image_of(boxed=False, config=ONE_LABEL)

@@ -4,10 +4,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from support.clock import HandClock
+from support.pictures import draw_greys
 
 from backend.errors import BadImage, Busy, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
@@ -51,11 +50,6 @@ class Heard:
         self.reasons.append(reason)
 
 
-# The same at every run: of some noise, the random base finds nothing.
-GREYS = np.random.default_rng(0).normal(128, 80, (48, 64)).clip(0, 255)
-NOISE = Image.fromarray(GREYS.astype(np.uint8)).convert("RGB")
-
-
 class Machine:
     """The tiny base on a plain image; tasks named in `broken` fail as told."""
 
@@ -71,7 +65,7 @@ class Machine:
         self.embedded.append(image.task_id)
         if fault := self._broken.get(image.task_id):
             raise fault
-        return encode(self._base, NOISE)
+        return encode(self._base, draw_greys(64, 48))
 
     def decode(self, work: Callable[[], Any], *, priority: Priority, until_s: float) -> Any:
         assert priority is Priority.BATCH

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from support.domains import set_apart
-from support.pictures import encode_image, write_data_uri
+from support.pictures import draw_greys, encode_image, write_data_uri
 from support.queue import connect_to_nobody
 from support.waiting import wait_until
 
@@ -225,7 +225,7 @@ class Here:
 
 def test_a_crop_is_answered_by_what_answers_its_image(tiny_base: BaseModel) -> None:
     """A crop of an image outside the domain may look like the project, and the other way round."""
-    inside, elsewhere = (encode(tiny_base, Image.effect_noise((64, 48), spread).convert("RGB")) for spread in (5, 90))
+    inside, elsewhere = (encode(tiny_base, draw_greys(64, 48, spread=spread)) for spread in (5, 90))
     nudged = decoder_of(tiny_base, None)
     for weight in nudged.parameters():
         weight.mul_(1.1)

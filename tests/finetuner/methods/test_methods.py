@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from support.checkpoints import make_manifest
+from support.pictures import draw_greys
 
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
@@ -93,7 +93,7 @@ def test_a_file_beside_the_others_is_a_method_whose_checkpoints_are_served(
 ) -> None:
     method = new_method("toy", tiny_base, config=TrainConfig(method="toy"))
     assert (method.pace, method.sizes) == (4.0, {"adapter": {"kind": "lora", "rank": 3, "alpha": 16.0}})
-    image = Image.effect_noise((64, 48), 80).convert("RGB")
+    image = draw_greys(64, 48)
     seen = encode(tiny_base, image)
     before = method.predictor(version="before").decode(seen, [Prompt(clicks=(Click(20.0, 20.0),))])
     with torch.no_grad():

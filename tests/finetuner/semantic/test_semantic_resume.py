@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
+from support.pictures import draw_greys
 
 from backend.registry.checkpoint import WEIGHTS_FILE
 from backend.sam.loading import BaseModel
@@ -27,7 +27,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def trainer(tiny_base: BaseModel, sample: Sample) -> Callable[..., SemanticTrainer]:
-    seen: Embedding = encode(tiny_base, Image.effect_noise((64, 48), 60).convert("RGB"))
+    seen: Embedding = encode(tiny_base, draw_greys(64, 48, spread=60))
     samples = [replace(sample, image_sha256=str(n)) for n in range(3)]
 
     def make(**more: Any) -> SemanticTrainer:

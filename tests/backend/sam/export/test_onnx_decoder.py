@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from support.pictures import draw_greys
 
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.embeddings.embedding import Embedding
@@ -17,7 +17,7 @@ TOLERANCE = 1e-3  # logits, which reach tens; both sides compute in float32, in 
 
 @pytest.fixture(scope="module")
 def embedding(tiny_base: BaseModel) -> Embedding:
-    return encode(tiny_base, Image.effect_noise((96, 60), 80).convert("RGB"))
+    return encode(tiny_base, draw_greys(96, 60))
 
 
 @pytest.mark.parametrize(

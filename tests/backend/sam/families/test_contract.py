@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from support.pictures import draw_greys
 from torch import nn
 
 from backend.errors import BadInput
@@ -30,7 +31,7 @@ BOX = Prompt(box=Box(10.0, 8.0, 70.0, 50.0))
 
 
 def picture(width: int = 96, height: int = 60) -> Image.Image:
-    return Image.effect_noise((width, height), 80).convert("RGB")
+    return draw_greys(width, height)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from support.pictures import draw_greys
 
 from backend.errors import BadWeights
 from backend.masks.prompt import Click, Prompt
@@ -32,7 +33,7 @@ def test_a_file_beside_the_others_reads_its_releases_own_weights(toy_file: Path,
 
 def test_its_models_are_loaded_served_and_exported_with_nothing_else_changed(toy_folder: Path, tmp_path: Path) -> None:
     base = load_base(str(toy_folder), cache_dir=tmp_path, device="cpu", dtype="float32")
-    embedding = encode(base, Image.effect_noise((90, 40), 80).convert("RGB"))
+    embedding = encode(base, draw_greys(90, 40))
     predictor = Predictor(base, decoder_of(base, None), version="x")
     (found,) = predictor.decode(embedding, [Prompt(clicks=(Click(30.0, 20.0),))])
     assert (found.mask.shape, found.low_res_logits.shape) == ((40, 90), (128, 128))

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from scipy import ndimage
+from support.pictures import draw_greys
 
 from backend.masks.metrics import iou
 from backend.masks.prompt import Click, Prompt
@@ -129,7 +129,7 @@ def test_divided_objects_share_no_pixel_of_the_image_and_leave_none_between_them
 
 def test_the_decoder_is_asked_by_one_click_in_the_middle_of_a_cell(tiny_base: BaseModel) -> None:
     predictor = Predictor(tiny_base, decoder_of(tiny_base, None), version="tiny")
-    embedding = encode(tiny_base, Image.effect_noise((512, 300), 80).convert("RGB"))  # a cell is 2 px
+    embedding = encode(tiny_base, draw_greys(512, 300))  # a cell is 2 px
     places = [(row, 3 * row) for row in range(20)]
     runs = []
 
