@@ -10,7 +10,7 @@ from backend.cli.console import report_plainly
 from backend.cli.demo import command as demo
 from backend.cli.learning import commands as learning
 from backend.cli.order import command as order
-from backend.files.children import keep_freed_memory, share_cores
+from backend.files.own_process import prepare_process
 
 app = typer.Typer(
     name="samloop",
@@ -61,8 +61,7 @@ app.command("settings", rich_help_panel="Look up")(machine.settings_table)
 
 def main() -> None:
     """Run the command line. An error of ours prints one sentence and exits with status 1."""
-    share_cores()
-    keep_freed_memory()
+    prepare_process()
     with report_plainly():
         app()
 

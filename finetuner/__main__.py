@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from backend.files.children import share_cores
+from backend.files.own_process import prepare_process
 from backend.settings import Settings
 from backend.settings.bounds import METHODS
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="the most seconds (default: SAMLOOP_TRAIN_SECONDS)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    share_cores()
+    prepare_process()
     from finetuner.offline import train_export  # imports torch, which reads the environment once
     from finetuner.training.processes import Dismissed, Processes
 

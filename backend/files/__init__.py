@@ -5,5 +5,6 @@ outputs     places for what commands make, looked at before the work
 locks       locks between processes, on files
 json_lines  files with one JSON value a line, to which any number of processes append
 watch       a thread that repeats a look at something
-children    processes that share the cores and do not outlive their parent
+children    processes that do not outlive their parent
+own_process how this process uses cores and memory, and computes
 """

@@ -1,4 +1,4 @@
-"""Child processes that share the machine's cores and never outlive their parent."""
+"""Child processes that never outlive their parent."""
 
 import ctypes
 import os
@@ -9,39 +9,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-_WAIT_POLICY, _SPINS = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 _PR_SET_PDEATHSIG = 1
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 # Look these up here, not in the child: between fork and exec nothing may import or allocate locks.
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
-_mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-
-
-def share_cores() -> None:
-    """Make threads that wait for one another sleep instead of spin, here and in all children. Call before torch loads.
-
-    GNU OpenMP's threads, PyTorch's on Linux, spin some 100 ms by default. While two processes, such as a training and a
-    server, share the cores, either burns the time that the other's slowest thread needs. On two cores, beside two busy
-    processes, 60 decodes of a training took 67 to 81 s with the default, 13 s with this bound, and 10 to 12 s without
-    any spinning, which makes a decode on an idle machine a third slower. A policy that the user has set stays.
-    """
-    if _WAIT_POLICY not in os.environ:
-        os.environ.setdefault(_SPINS, "1000")
-
-
-def keep_freed_memory() -> None:
-    """Let a process that encodes keep up to 256 MB of freed memory for its next arrays.
-
-    An encode frees some 200 MB, in arrays of 4 to 32 MB, and asks for them again. By default glibc returns them to the
-    kernel, and fetching zeroed pages anew took an eighth of an encode's processor time (52,000 page faults). A value
-    that the user has set stays. Another C library ignores the call.
-    """
-    if _mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    # 32 MiB is glibc's upper limit. Larger arrays, such as a decoded image, still go back to the kernel at once.
-    _mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-    _mallopt(_M_TRIM_THRESHOLD, 256 << 20)
-    _mallopt(_M_TOP_PAD, 64 << 20)
 
 
 def die_with_parent(parent_pid: int) -> None:

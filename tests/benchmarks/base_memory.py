@@ -23,7 +23,7 @@ from PIL import Image
 from skimage import data
 
 from backend.errors import BadInput
-from backend.files.children import keep_freed_memory
+from backend.files.own_process import prepare_process
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Embedding, Predictor, encode
@@ -99,7 +99,7 @@ def _measure_alone(work: Callable[[Path], int], folder: Path) -> int:
 
 
 def _prepare() -> None:
-    keep_freed_memory()  # as `samloop` does
+    prepare_process()  # as `samloop` does
     torch.set_num_threads(1)
 
 

@@ -25,7 +25,7 @@ from benchmarks.pages import commit, machine, write_result
 
 from backend.cli.demo.house import LIMITS
 from backend.cli.demo.story import WAITING_ONCE
-from backend.files.children import keep_freed_memory
+from backend.files.own_process import prepare_process
 from backend.registry.checkpoint import Manifest
 from backend.sam.layers.arithmetic import choose_arithmetic
 from backend.settings import Settings
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, metavar="FILE")
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
-    keep_freed_memory()
+    prepare_process()
     arithmetic = choose_arithmetic(Settings.from_env().sam.dtype, torch.device("cpu"), holds_in_int8=True).name
     rows = [json.loads(line) for line in given.state.read_text().splitlines()] if given.state.exists() else []
     done = {row["seed"] for row in rows if row["arithmetic"] == arithmetic}

@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backend.files.children import keep_freed_memory
+from backend.files.own_process import prepare_process
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Prompt
 from backend.sam.canvas import pixels_on_canvas
@@ -375,7 +375,7 @@ def main() -> None:
         return
     if not (given.clones and given.out):
         parser.error("name CLONES and --out FILE, or --table FILE...")
-    keep_freed_memory()
+    prepare_process()
     settings, config, measured = Settings.from_env(), replace(config_of([]), decodes=given.decodes or None), commit()
     with TemporaryDirectory() as folder:
         context = TrainingContext.open(settings, config=config, progress=silent)

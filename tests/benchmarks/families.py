@@ -25,7 +25,7 @@ from benchmarks.base_memory import BOXES, CLICK, COFFEE
 from benchmarks.pages import commit, machine, write_block
 from benchmarks.real_sizes import build, list_rows, look_plainly
 
-from backend.files.children import keep_freed_memory
+from backend.files.own_process import prepare_process
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.embeddings.memory import halve
 from backend.sam.loading import BaseModel, decoder_of, load_base
@@ -122,7 +122,7 @@ def _beside(ours_s: float, plain_s: float) -> str:
 
 def main() -> None:
     """Measure the bases that are asked for, and write the block `families`, or that of a GPU."""
-    keep_freed_memory()  # as `samloop` does
+    prepare_process()  # as `samloop` does
     if DEVICE.type == "cpu":
         torch.set_num_threads(1)
     measured, rows = commit(), list_rows(measure)

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.pages import commit, machine, say, write_result
 from benchmarks.recipes import SETS, Bench, Row, config_of, interval
 
-from backend.files.children import keep_freed_memory
+from backend.files.own_process import prepare_process
 from backend.sam.predictor import Predictor, base_predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
@@ -170,7 +170,7 @@ def open_sets(description: str, *, decodes: int) -> Iterator[tuple[argparse.Name
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--decodes", type=int, default=decodes)
     given = parser.parse_args()
-    keep_freed_memory()
+    prepare_process()
     settings, config = Settings.from_env(), config_of([f"decodes={given.decodes}"])
     with TemporaryDirectory() as folder:
         context = TrainingContext.open(settings, config=config, progress=silent)

@@ -31,7 +31,7 @@ from benchmarks.pages import commit, machine, say, write_result
 from benchmarks.quality import NUCLEI, samples_of
 from benchmarks.sets import SOURCES
 
-from backend.files.children import keep_freed_memory
+from backend.files.own_process import prepare_process
 from backend.registry.metrics import EndedAt
 from backend.sam.closer.tiles import COARSE
 from backend.sam.predictor import Predictor, base_predictor
@@ -291,7 +291,7 @@ def main() -> None:
         return
     if not (given.clones and given.out):
         parser.error("name CLONES and --out FILE, or --table FILE...")
-    keep_freed_memory()
+    prepare_process()
     settings, config = Settings.from_env(), config_of(given.changes)
     with TemporaryDirectory() as folder:
         context = TrainingContext.open(settings, config=config, progress=silent)

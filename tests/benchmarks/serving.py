@@ -34,7 +34,7 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from backend.amounts import write_amount
-from backend.files.children import keep_freed_memory
+from backend.files.own_process import prepare_process
 from backend.labelstudio.rle import decode_mask, encode_mask
 from backend.masks.polygons import polygons_of_mask
 from backend.masks.prompt import Box, Click, Prompt
@@ -270,7 +270,7 @@ def batch(
 
 def main() -> None:
     """Measure all of it, and write the block `bench`."""
-    keep_freed_memory()  # as `samloop` does
+    prepare_process()  # as `samloop` does
     measured, settings = commit(), Settings()
     exact, base = (
         load_base("mobile-sam", cache_dir=settings.cache.dir, device="cpu", dtype=d) for d in ("float32", "auto")

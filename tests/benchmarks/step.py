@@ -24,7 +24,7 @@ from PIL import Image
 from skimage import data
 from torch.utils.flop_counter import FlopCounterMode
 
-from backend.files.children import keep_freed_memory
+from backend.files.own_process import prepare_process
 from backend.masks.prompt import Prompt
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, load_base
@@ -143,7 +143,7 @@ def peak_gflops(dtype: torch.dtype) -> float:
 
 def main() -> None:
     """Measure both by turns, and write the block `step`."""
-    keep_freed_memory()  # as `samloop` does
+    prepare_process()  # as `samloop` does
     measured, settings, one = commit(), Settings(), sample()
     exact, base = (
         load_base("mobile-sam", cache_dir=settings.cache.dir, device="cpu", dtype=d) for d in ("float32", "auto")

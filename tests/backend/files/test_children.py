@@ -1,76 +1,13 @@
-"""Processes that share a machine's cores; that children die with their parent is shown in test_kill9.py."""
+"""Child processes; that they die with their parent is shown in test_kill9.py."""
 
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from support.waiting import wait_until
 
 from backend.files.children import end, own_command, start
-
-TELL = """
-import ctypes, os, sys
-import {module}
-assert "torch" not in sys.modules, "torch has read the environment already"
-sys.argv = ["samloop", "--help"]
-try:
-    {module}.main()
-except SystemExit:
-    pass
-getenv = ctypes.CDLL(None).getenv
-getenv.restype = ctypes.c_char_p
-print("told", (getenv(b"GOMP_SPINCOUNT") or b"nothing").decode())
-"""
-
-
-@pytest.mark.parametrize(
-    ("given", "told"), [({}, "1000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "nothing"), ({"GOMP_SPINCOUNT": "7"}, "7")]
-)
-def test_the_command_line_lets_waiting_threads_sleep_unless_the_user_says_otherwise(
-    given: dict[str, str], told: str
-) -> None:
-    environ = {"PATH": "/usr/bin:/bin"} | given
-    done = subprocess.run(
-        # -I leaves out the user's own start-up files, not the installed project
-        [sys.executable, "-I", "-c", TELL.format(module="backend.__main__")],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines()[-1] == f"told {told}"
-
-
-FAULTS = """
-import resource, numpy, os
-from backend.files.children import keep_freed_memory
-keep_freed_memory()
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    arrays = [numpy.full(24 << 20, 1, numpy.uint8) for _ in range(4)]
-    del arrays
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults(), faults()
-print(faults())
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone can be told so")
-@pytest.mark.parametrize(("given", "keeps"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
-def test_freed_memory_is_used_again_without_asking_the_kernel_unless_the_user_says_otherwise(
-    given: dict[str, str], keeps: bool
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FAULTS],
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[3])} | given,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    # 96 MB are 24,576 pages, or 48 huge ones.
-    assert (int(done.stdout) < 20) is keeps, done.stdout
 
 
 def test_a_child_reads_nothing_and_writes_where_it_is_told(tmp_path: Path) -> None:
