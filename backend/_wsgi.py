@@ -19,6 +19,7 @@ from typing import Any  # noqa: E402
 from backend.cli.console import load_settings, report_plainly  # noqa: E402
 from backend.cli.serving import check_exposure  # noqa: E402
 from backend.errors import SettingsError  # noqa: E402
+from backend.files.own_process import prepare_process  # noqa: E402
 from backend.settings import Settings  # noqa: E402
 
 
@@ -30,6 +31,7 @@ def create(settings: Settings) -> Any:  # noqa: ANN401 - Flask is in the harness
     """
     if not settings.queue.redis_url:
         raise SettingsError("REDIS_URL is not set: the harness brings no queue; `samloop up` does")
+    prepare_process()
     # 2.x opens an SQLite file in MODEL_DIR when it is imported: keep that out of our registry of checkpoints.
     os.environ["MODEL_DIR"] = str(settings.cache.dir / "label-studio-ml")
     try:
