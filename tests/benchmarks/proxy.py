@@ -1,20 +1,39 @@
 """Servers on hosts, and a proxy in front of them that does what docker/Caddyfile asks of Caddy."""
 
 import math
+import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import requests
 from benchmarks.annotators import Counts
+from requests.adapters import HTTPAdapter
 from support.hosts import Host
 from support.quick_start import start_samloop
+from urllib3.connection import HTTPConnection
 
 _TRIES_S, _TRY_AGAIN_S, _LEFT_OUT_S = 10.0, 0.2, 3.0  # as docker/Caddyfile
-_DIAL_S, _ANSWER_S = 1.0, 20.0
+_DIAL_S, _ANSWER_S = 1.0, 100.0  # Label Studio waits for an answer so long
+# A host without power answers no probe, and after 20 s the connection to it is given up.
+_PROBES = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
+]
+
+
+class _Probing(HTTPAdapter):
+    """Notices that the other end of a connection has died while an answer is awaited."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, socket_options=_PROBES)
 
 
 @dataclass
@@ -78,8 +97,9 @@ class Proxy:
                 continue
             began_s = time.monotonic()
             try:
-                with self._host.enter():
-                    return requests.post(f"{server.url}{path}", json=body, timeout=(_DIAL_S, _ANSWER_S))
+                with self._host.enter(), requests.Session() as session:
+                    session.mount("http://", _Probing())
+                    return session.post(f"{server.url}{path}", json=body, timeout=(_DIAL_S, _ANSWER_S))
             except requests.RequestException as fault:
                 if _was_refused(fault):
                     self._left_out_until_s[server.url] = time.monotonic() + _LEFT_OUT_S
@@ -88,7 +108,8 @@ class Proxy:
                 if server.died_at_s > began_s:
                     self._counts.add("clicks that died with their host")
                 else:
-                    self._counts.fail(repr(fault))
+                    waited_s, told = time.monotonic() - began_s, server.log.read_text()[-2000:]
+                    self._counts.fail(f"{server.host.name} after {waited_s:.0f} s: {fault!r}\n{told}")
                 return None
         self._counts.fail(f"no server could be connected to for {_TRIES_S:.0f} s")
         return None
