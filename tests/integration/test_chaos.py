@@ -13,10 +13,9 @@ def test_under_random_kills_nothing_is_lost_and_no_answer_is_of_two_versions(tmp
     A version whose weights do not match its digest is never swapped in: it would answer, and differ from itself once a
     server has started again.
     """
-    house, wrongs = run_chaos(tmp_path, seconds=15.0, seed=4)
+    house, wrongs = run_chaos(tmp_path, seconds=15.0, seed=4, fewest=6)
 
     assert wrongs == dict.fromkeys(WRONG, 0), house.counts
-    assert sum(house.counts.kills.values()) > 4
     assert house.counts.done["trainings asked for"] > 10
     assert house.counts.done["clicks answered"] > 10
     assert len({version for version, *_ in house.counts.rles}) > 1, "a version must have been swapped in meanwhile"
