@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,18 @@ class Answer:
     size: tuple[int, int]
 
 
+@cache
+def _sources() -> Sequence[Image.Image]:
+    folder = resources.files("skimage.data")
+    nuclei = sorted(NUCLEI.iterdir()) if NUCLEI.is_dir() else []
+    return [Image.open(path).convert("RGB") for path in (*(folder / name for name in PHOTOGRAPHS), *nuclei)]
+
+
 def pictures(count: int, *, seed: int = 0) -> list[bytes]:
     """`count` different crops of microscopy images and photographs, 256 to 1000 px wide, as JPEG files."""
     chance = np.random.default_rng(seed)
-    folder = resources.files("skimage.data")
-    sources = [Image.open(io.BytesIO((folder / name).read_bytes())).convert("RGB") for name in PHOTOGRAPHS]
-    if NUCLEI.is_dir():
-        sources += [Image.open(path).convert("RGB") for path in sorted(NUCLEI.iterdir())]
     made = []
-    for source in itertools.islice(itertools.cycle(sources), count):
+    for source in itertools.islice(itertools.cycle(_sources()), count):
         width, height = (int(side * chance.uniform(0.6, 0.95)) for side in source.size)
         left, top = (int(chance.integers(0, room + 1)) for room in (source.width - width, source.height - height))
         crop = source.crop((left, top, left + width, top + height))

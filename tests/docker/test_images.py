@@ -28,7 +28,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     # `python` in the image is the version that this test runs under.
     (root / "bin").mkdir()
     (root / "bin" / "python").symlink_to(sys.executable)
-    return rehearse(ROOT / "docker" / "Dockerfile", context=ROOT, root=root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_COMPILE", "1")  # half of pip's time; what is used is compiled when it is
+        return rehearse(ROOT / "docker" / "Dockerfile", context=ROOT, root=root)
 
 
 @contextmanager

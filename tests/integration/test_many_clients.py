@@ -105,7 +105,8 @@ class Day:
             self.studio._uploads[path] = pictures(1, seed=chance.randrange(1 << 30))[0]
         else:
             path = f"/data/upload/1/shared-{chance.randrange(5)}.jpg"
-            self.studio._uploads.setdefault(path, pictures(1, seed=int(path[-5]))[0])
+            if path not in self.studio._uploads:
+                self.studio._uploads[path] = pictures(1, seed=int(path[-5]))[0]
         if chance.random() < 0.05:
             path = "/data/upload/1/gone.png"
         value = {"x": chance.uniform(0, 100), "y": chance.uniform(0, 100), "width": 1, "keypointlabels": ["Coin"]}
