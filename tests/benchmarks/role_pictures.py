@@ -53,7 +53,7 @@ def take_editor(demo: Demo, out: Path, *, profile: Path) -> None:
         editor.log_in()
         editor.open(1, number + 1)
         browser.find_element("css selector", "[data-testid=bottombar-settings-button], [aria-label=Settings]").click()
-        wait_in(browser, seconds=30).until(lambda it: "Keep label selected" in it.page_source)
+        wait_in(browser).until(lambda it: "Keep label selected" in it.page_source)
         time.sleep(1)  # the panel slides in
         save_picture(browser, out / "annotator-settings", tallest_px=_SIZE_PX[1])
         editor.open(1, number + 1)

@@ -19,7 +19,7 @@ from backend.work.connection import connect
 from backend.work.queue import count_listeners
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.weights, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.weights]
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ class Story(NamedTuple):
     def status(self) -> dict[str, Any]:
         return requests.get(f"{self.url}/projects/{self.project_id}/status", timeout=30).json()
 
-    def wait(self, condition: Callable[[dict[str, Any]], bool], *, what: str, seconds: float = 150.0) -> dict[str, Any]:
+    def wait(self, condition: Callable[[dict[str, Any]], bool], *, what: str, seconds: float = 500.0) -> dict[str, Any]:
         def met() -> dict[str, Any] | None:
             status = self.status()
             assert not status["error"], status["error"]

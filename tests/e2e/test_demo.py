@@ -28,15 +28,15 @@ def _left_running(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1900)
 def test_once_swaps_a_better_checkpoint_in_and_leaves_nothing_running(tmp_path: Path) -> None:
     ended = subprocess.run(
         [*DEMO, "--once", "--dir", str(tmp_path)],
         # Half the demo's epochs, by which it is promoted in both arithmetics. How much it gains depends on them.
-        env=os.environ | {"SAMLOOP_TRAIN_SECONDS": "400", "SAMLOOP_EPOCHS": "6"},
+        env=os.environ | {"SAMLOOP_TRAIN_SECONDS": "1600", "SAMLOOP_EPOCHS": "6"},
         capture_output=True,
         text=True,
-        timeout=840,
+        timeout=1800,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-4000:]

@@ -48,7 +48,7 @@ def test_an_analyst_finds_what_got_tighter_flags_it_by_a_key_and_rolls_back(
     registry, (_, version) = LocalRegistry(made.settings.registry.model_dir), made.versions
     registry.promote(made.project_id, version, reason="as the test wants it")
     with chromium(tmp_path / "profile", width_px=width_px) as browser:
-        wait = wait_in(browser, seconds=30)
+        wait = wait_in(browser)
         browser.get(here)
         wait.until(lambda it: it.find_element(By.CSS_SELECTOR, "[data-live=served]").text == version)  # by its events
         _is_for_everybody(browser)
@@ -115,7 +115,7 @@ def test_a_mask_is_zoomed_at_its_worst_edge_by_wheel_and_keys_and_moved_by_dragg
     here: str, made: Reviewed, tmp_path: Path
 ) -> None:
     with chromium(tmp_path / "profile", width_px=1280) as browser:
-        wait = wait_in(browser, seconds=30)
+        wait = wait_in(browser)
         browser.get(f"{here}/masks?version={made.versions[1]}")
         browser.find_element(By.CSS_SELECTOR, ".cards .look").click()
         frame = wait.until(lambda it: it.find_element(By.CSS_SELECTOR, "#whole .pan"))
@@ -144,7 +144,7 @@ def test_a_mask_is_zoomed_at_its_worst_edge_by_wheel_and_keys_and_moved_by_dragg
 def test_chosen_masks_are_flagged_together(here: str, made: Reviewed, tmp_path: Path) -> None:
     flags = Flags(LocalRegistry(made.settings.registry.model_dir).state_dir)
     with chromium(tmp_path / "profile", width_px=390) as browser:
-        wait = wait_in(browser, seconds=30)
+        wait = wait_in(browser)
         browser.get(f"{here}/masks?version={made.versions[1]}")
         assert not browser.find_element(By.ID, "several").is_displayed()
         browser.find_element(By.TAG_NAME, "body").send_keys("jx")

@@ -23,7 +23,6 @@ def test_who_is_killed_around_any_command_of_asking_stands_in_nobodys_way(tmp_pa
             played.until(lambda: count_unserved(played, killed) == 0)
 
 
-@pytest.mark.timeout(300)
 def test_a_worker_that_is_killed_around_a_command_loses_no_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,7 +147,7 @@ def test_a_promotion_refreshes_what_nobody_touched_once_though_the_refresh_is_ki
     story.client.backends.connect(story.project_id, url=backend.url, title="samloop")
 
     def refresh() -> dict[str, Any]:
-        status = requests.get(f"{backend.url}/projects/{story.project_id}/status", timeout=10).json()
+        status = requests.get(f"{backend.url}/projects/{story.project_id}/status", timeout=60).json()
         return dict(status["refresh"])
 
     def ended(version: str) -> bool:

@@ -57,7 +57,7 @@ def ask(port: int, path: str, **body: Any) -> dict[str, Any]:
     """What the server answers; {} while it does not."""
     try:
         url = f"http://127.0.0.1:{port}{path}"
-        answer = requests.post(url, json=body, timeout=20) if body else requests.get(url, timeout=20)
+        answer = requests.post(url, json=body, timeout=100) if body else requests.get(url, timeout=100)
     except requests.RequestException:
         return {}
     return dict(answer.json()) if answer.ok else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.support.ui import WebDriverWait
+from support.waiting import SOON_S
 
 _FLAGS = (
     "--headless=new",
@@ -46,7 +47,9 @@ def chromium(profile: Path, *, width_px: int, scale: float = 1.0) -> Iterator[we
         yield browser
 
 
-def wait_in(browser: webdriver.Chrome, *, seconds: float, every_s: float = 0.1) -> WebDriverWait[webdriver.Chrome]:
+def wait_in(
+    browser: webdriver.Chrome, *, seconds: float = SOON_S, every_s: float = 0.1
+) -> WebDriverWait[webdriver.Chrome]:
     """Wait for what a page shows. An element that is gone because the page was drawn anew is looked for again."""
     return WebDriverWait(browser, seconds, poll_frequency=every_s, ignored_exceptions=[StaleElementReferenceException])
 

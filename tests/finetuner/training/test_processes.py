@@ -96,7 +96,6 @@ def _weights(folder: Path) -> torch.Tensor:
     return torch.cat([weights[name].flatten() for name in sorted(weights)])
 
 
-@pytest.mark.timeout(300)
 def test_two_processes_train_as_one_although_one_of_them_was_killed(
     export: Path, tmp_path: Path, tiny_base: BaseModel, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
