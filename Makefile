@@ -3,7 +3,8 @@
 # Both do all the set-up on a machine with Python >= 3.11 and npm; nothing is installed outside this folder.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+# One more than the cores: while a test waits for a process or a page, another works.
+WORKERS ?= 3
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 # Some containers forbid it, and every process of the tests and of the demo would then compile modules again.
