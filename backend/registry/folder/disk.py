@@ -79,10 +79,11 @@ class Disk:
                 ) from fault
 
     def _check_mark(self) -> None:
+        had_mark = self.had_mark  # asked first: another publisher may leave the first mark after the look at the disk
         if (self.root / MARK_FILE).exists():
             self._is_marked = True
             self._remember()
-        elif self.had_mark:
+        elif had_mark:
             raise Unavailable(
                 f"the registry {self.root} has lost its mark ({MARK_FILE}), as an empty mount point would: is its disk "
                 f"mounted (MODEL_DIR)? Nothing was written{self._tell_step()}"

@@ -62,6 +62,26 @@ def test_the_first_write_marks_the_registry_and_reading_leaves_it_alone(tmp_path
     assert set(json.loads(mark)) == {"format", "id"}
 
 
+def test_a_mark_that_another_publisher_leaves_during_the_look_is_not_taken_for_a_lost_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, memory = tmp_path / "models", tmp_path / "memory"
+    root.mkdir()
+    disk, other = Disk(root, memory=memory), Disk(root, memory=memory)
+    looks, exists = [], Path.exists
+
+    def look(path: Path) -> bool:
+        found = exists(path)
+        if path.name == MARK_FILE and not looks:
+            looks.append(found)
+            write_something(other)
+        return found
+
+    monkeypatch.setattr(Path, "exists", look)
+    write_something(disk)
+    assert looks == [False]
+
+
 @pytest.mark.parametrize("is_restarted", [False, True])
 def test_nothing_is_written_into_an_empty_folder_in_place_of_the_disk(tmp_path: Path, is_restarted: bool) -> None:
     """Fails without the mark, and after a restart without the memory: all would look as if nothing was published."""
