@@ -42,9 +42,6 @@ from hypothesis import settings as hypothesis_settings  # noqa: E402
 hypothesis_settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("any-machine")
 
-from backend.files.own_process import flush_denormals  # noqa: E402 - as above
-
-flush_denormals()  # as `samloop` does; before any thread starts
 pytest_plugins = [
     "support.label_studio",
     "support.review",
@@ -91,19 +88,6 @@ def _quiet_threads() -> Iterator[None]:
         most = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
         sys.modules["torch"].set_num_threads(min(most, os.cpu_count() or 1))
     yield
-
-
-@pytest.fixture(autouse=True)
-def _denormals_for_hypothesis(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Hypothesis draws denormal numbers, and refuses to draw any number where they are zero."""
-    if not getattr(request.function, "is_hypothesis_test", False):
-        yield
-        return
-    import torch
-
-    torch.set_flush_denormal(False)
-    yield
-    torch.set_flush_denormal(True)
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,14 @@ def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def _no_denormals(request: pytest.FixtureRequest) -> Iterator[None]:
+    """As `samloop` computes. Where denormal numbers are zero, though, hypothesis refuses to draw any number."""
+    torch.set_flush_denormal(not hasattr(request.module, "given"))
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def label_config() -> str:
     """A labelling configuration with the labels Disc and Ring."""

@@ -135,8 +135,8 @@ def test_a_day_of_random_use_leaves_memory_threads_and_disk_where_they_were(tiny
             metrics = running.metrics()
             assert metrics["samloop_embeddings_bytes"] <= CACHE_MIB << 20
             assert metrics["samloop_embeddings_disk_bytes"] <= 64 << 20
-        # A margin for malloc, and for what eight clients have under way.
-        assert running.memory_bytes() - full_bytes < 48 << 20, "the server grows"
+        # A margin for malloc, and for what eight clients have under way. Of 70 new images, 200 MB would be left.
+        assert running.memory_bytes() - full_bytes < 96 << 20, "the server grows"
         assert running.threads() <= threads + 4, "threads pile up"
         # 424: the image that is gone. No 5xx, and nobody was refused.
         assert day.statuses <= {200, 424}, day.statuses
