@@ -82,6 +82,7 @@ def _note_manifest(  # noqa: PLR0913 - all by name
             **dict(figures),
             "calibration": kept.calibration,
             "click_policy": kept.click_policy.value,
+            "magnification": kept.magnification,
             "curves": None,
             "ended_at": None,
             "start": None,

@@ -114,6 +114,7 @@ def test_a_head_that_is_a_gain_is_promoted_alone_and_prompts_keep_the_served_dec
     monkeypatch.setattr("finetuner.semantic.beside.FLOOR", 0.0)
     monkeypatch.setattr("finetuner.semantic.judging.HeadVerdict.is_gain", True)
     monkeypatch.setattr("finetuner.semantic.judging.HeadVerdict.is_worse", False)
+    monkeypatch.setattr("finetuner.recipe.trained.choose_magnification", lambda *_, **__: 1.5)
     outcome, _ = train_and_listen(project, settings.replace(training_epochs=2, head="semantic"))
     assert outcome.promoted
     assert "the semantic head has mean IoU" in outcome.reason
@@ -129,6 +130,7 @@ def test_a_head_that_is_a_gain_is_promoted_alone_and_prompts_keep_the_served_dec
     kept_decoder, own = decoder_of(base, before), decoder_of(base, registry.materialise(champion.version))
     assert_same_weights(own, kept_decoder)
     assert now.semantic is not None
+    assert now.magnification is None, "the challenger's tiles are none of what is served"
     manifest = registry.manifest(str(outcome.version))
     assert manifest.parent == (None if served is None else served.version)
     assert manifest.metrics.semantic is not None
