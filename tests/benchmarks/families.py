@@ -2,10 +2,10 @@
 
 python tests/benchmarks/families.py [--print] [--only NAME,NAME]
 
-Weights are random and of real size: time and memory do not depend on them. Beside ours stands the same as plain
-transformers computes it: in float32, on a GPU in bfloat16. Seconds are those that one core works, so that other work on
-the machine does not count; on a GPU they are those until the GPU has done its work. `edgetam` needs timm, and is left
-out where that is missing.
+Weights are random, and of the usual size: time and memory do not depend on such weights. Beside ours stands the same as
+plain transformers computes it: in float32, on a GPU in bfloat16. Seconds are those that one core works, so that other
+work on the machine does not count; on a GPU they are those until the GPU has done its work. `edgetam` needs timm, and
+is left out where that is missing.
 """
 
 import os
