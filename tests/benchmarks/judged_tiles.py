@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from benchmarks.pages import commit, machine, say, write_result
-from benchmarks.recipes import SETS, Bench, config_of, interval
+from benchmarks.recipes import SETS, Bench, config_of, interval, train_on
 
 from backend.files.own_process import prepare_process
 from backend.masks.metrics import iou
@@ -32,13 +32,12 @@ from backend.sam.predictor import Predictor, base_predictor
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import assemble
-from finetuner.data.folds import Training
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
 from finetuner.measuring.click_policy import with_measured_policy
 from finetuner.methods import new_method
 from finetuner.progress import silent
-from finetuner.training.run import TrainingRun, seed_all
+from finetuner.training.run import seed_all
 
 HASH = "hash"
 SPLITS = (HASH, *(f"fifth-{number}" for number in range(5)))
@@ -62,9 +61,7 @@ def train(samples: Sequence[Sample], *, context: TrainingContext) -> tuple[Predi
     config = context.config
     seed_all(config.seed)
     method = new_method(config.method, context.base, config=config)
-    training = Training(number=1, count=1, train=tuple(samples), held_out=(), config=config)
-    run = TrainingRun(method, training, embeddings=context.embeddings, unfinished=None, progress=silent)
-    ended_at = run.train()
+    ended_at = train_on(method, samples, config=config, embeddings=context.embeddings)
     predictor = method.predictor(version="candidate")
     plain, embedding = base_predictor(context.base), context.embeddings.by(predictor.base)
     return with_measured_policy(predictor, samples, plain=plain, embedding=embedding), ended_at.decodes

@@ -119,11 +119,15 @@ def mixed(method: Method, base: dict[str, torch.Tensor], last: dict[str, torch.T
             weight.copy_(torch.lerp(base[name], last[name], share) if is_scaled else last[name])
 
 
+def train_on(method: Method, samples: Sequence[Sample], *, config: TrainConfig, embeddings: Embeddings) -> EndedAt:
+    """Train on these samples, and hold none out."""
+    training = Training(number=1, count=1, train=tuple(samples), held_out=(), config=config)
+    return TrainingRun(method, training, embeddings=embeddings, unfinished=None, progress=silent).train()
+
+
 def train_whole(method: Method, samples: Sequence[Sample], *, config: TrainConfig, embeddings: Embeddings) -> EndedAt:
     """Train on these samples, and leave the trained weights in the method: not yet mixed with the base's."""
-    whole = replace(config, mix=1.0, mixes=(1.0,))
-    training = Training(number=1, count=1, train=tuple(samples), held_out=(), config=whole)
-    return TrainingRun(method, training, embeddings=embeddings, unfinished=None, progress=silent).train()
+    return train_on(method, samples, config=replace(config, mix=1.0, mixes=(1.0,)), embeddings=embeddings)
 
 
 @dataclass(frozen=True, slots=True)
