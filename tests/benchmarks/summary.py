@@ -50,6 +50,8 @@ LINES = (
     _official("a click back on an image", "a click back"),
     _official("first click, on a processor with AVX2 alone", "the first click", block="official-avx2"),
     _official("next click there", "the next click", block="official-avx2"),
+    _official("first click, on a processor slow at bfloat16", "the first click", block="official-int8"),
+    _official("next click on such a processor", "the next click", block="official-int8"),
     _gpu("one click on a GPU, against transformers' decoder alone", "1 click"),
     _gpu("an image through ViT-B on a GPU, against transformers", "ViT-B, encoder, an image alone"),
     Line(
