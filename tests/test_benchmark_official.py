@@ -3,14 +3,27 @@
 from pathlib import Path
 
 import pytest
+from benchmarks import official as benchmark
 from benchmarks.clients import Clients, pictures, project
-from benchmarks.official import KINDS, official, take_turns, write_table
+from benchmarks.official import AVX2, KINDS, choose_block, official, take_turns, write_table
 
 
 def test_the_ratio_is_taken_within_a_turn_so_that_a_busy_moment_slows_both() -> None:
     ours, theirs = [10e-3, 100e-3, 20e-3], [20e-3, 200e-3, 40e-3]  # the machine was busy at the second turn
     table = write_table({"samloop": dict.fromkeys(KINDS, ours), "official": dict.fromkeys(KINDS, theirs)})
     assert table.splitlines()[2] == "| the first click on an image | 20 ms | 40 ms | 2.0 |"
+
+
+@pytest.mark.parametrize(("is_half", "expected"), [(True, "official"), (False, "official-int8")])
+def test_every_kind_of_processor_writes_a_block_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, is_half: bool, expected: str
+) -> None:
+    monkeypatch.setattr(benchmark, "has_fast_bfloat16", lambda _: is_half)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert choose_block() == expected
+
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert choose_block() == AVX2
 
 
 @pytest.mark.label_studio_ml
