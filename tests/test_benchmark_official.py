@@ -19,10 +19,10 @@ def test_every_kind_of_processor_writes_a_block_of_its_own(
     monkeypatch: pytest.MonkeyPatch, is_half: bool, expected: str
 ) -> None:
     monkeypatch.setattr(benchmark, "has_fast_bfloat16", lambda _: is_half)
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(benchmark.torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     assert choose_block() == expected
 
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setattr(benchmark.torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert choose_block() == AVX2
 
 

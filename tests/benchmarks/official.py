@@ -115,7 +115,7 @@ def write_table(seconds: dict[str, Seconds]) -> str:
 
 def choose_block() -> str:
     """The block of docs/results.md for processors like this one."""
-    if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
         return AVX2
     return "official" if has_fast_bfloat16(torch.device("cpu")) else "official-int8"
 
