@@ -18,7 +18,7 @@ from backend.sam.layers.pointwise import is_traced
 
 _MOST_WEIGHT = 127
 _BITS = (8, 7)  # of an activation; the first with which the processor's sums are exact
-_NUMBERS_AT_ONCE = 1 << 21  # of the input, over which rounding passes six times
+_NUMBERS_AT_ONCE = 1 << 21  # of the input, over which rounding passes five times
 _SMALLEST = 1e-12  # stands for the scale of a token or a channel that is all zeros
 
 
