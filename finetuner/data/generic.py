@@ -1,35 +1,25 @@
 """Loads photographs unrelated to the project, with the masks that the base finds in them by itself.
 
-They ship with scikit-image, so nothing is downloaded. samloop measures on some what a training forgot (forgetting), a
-training may replay others (replay), and the rest show what everyday photographs look like to an encoder
-(measuring.domain). No group has coins.png and brick.png, the images of the demo.
+They ship with scikit-image, so nothing is downloaded. samloop measures on some what a training forgot (forgetting), and
+a training may replay others (replay). Neither group has coins.png and brick.png, the images of the demo.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib import resources
-from itertools import product
 from pathlib import Path
-
-import safetensors.torch
-import torch
-from jaxtyping import Float
-from PIL import Image
-from safetensors import SafetensorError
-from torch import Tensor
 
 from backend.errors import Unavailable
 from backend.files.durable import write_file
 from backend.images.source import open_image
 from backend.masks.packed import KeptMask
 from backend.sam.automatic import AutomaticRules, automatic_masks
-from backend.sam.embeddings.domain import direction_of
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import Predictor, encode
+from backend.sam.predictor import Predictor
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.objects import LabelledMask
 from finetuner.data.sample import Sample
@@ -37,13 +27,11 @@ from finetuner.data.sample import Sample
 log = logging.getLogger(__name__)
 
 MEASURED = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
-EVERYDAY = ("camera.png", "motorcycle_left.png")
 REPLAYED = ("clock_motion.png", "gravel.png", "horse.png", "hubble_deep_field.jpg", "moon.png", "page.png")
 # 144 clicks per photograph take 2 s on two cores, once per base; more than eight objects add time and little precision.
 RULES = AutomaticRules(points=12, most=8, least_area=0.001)
-_MOST_PIXELS = 10_000_000
+MOST_PIXELS = 10_000_000
 _LAYOUT = 1
-_DIRECTIONS = "directions"
 
 
 def photograph(name: str) -> bytes:
@@ -59,37 +47,6 @@ def photograph(name: str) -> bytes:
             f"the unrelated photographs ship with scikit-image, which is missing here or lacks {name}: "
             "pip install scikit-image"
         ) from fault
-
-
-def everyday_directions(base: BaseModel, *, folder: Path) -> Float[Tensor, "10 c"]:
-    """What the base's encoder sees in photographs of everyday things: directions of them, whole and in parts.
-
-    Two photographs, and of both four parts that overlap. The directions are kept in `folder`, and cost seconds once.
-
-    Raises:
-        Unavailable: scikit-image is not installed.
-        OSError: the folder cannot be written.
-    """
-    path = folder / f"{_DIRECTIONS}-{_key_of([EVERYDAY, base.encoder_fingerprint])}.safetensors"
-    try:
-        return safetensors.torch.load(path.read_bytes())[_DIRECTIONS]
-    except FileNotFoundError:
-        pass
-    except (OSError, SafetensorError, KeyError) as fault:
-        log.warning("%s is damaged: %s", path, fault, extra={"event": "generic.damaged"})
-    images = (open_image(photograph(name), max_pixels=_MOST_PIXELS) for name in EVERYDAY)
-    seen = (encode(base, part) for image in images for part in _parts(image))
-    directions = torch.stack([direction_of(embedding, frame=base.frame) for embedding in seen])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, safetensors.torch.save({_DIRECTIONS: directions}), is_synced=False)
-    return directions
-
-
-def _parts(image: Image.Image) -> Iterator[Image.Image]:
-    """The image, and its corners of two thirds of a side."""
-    yield image
-    for top, left in product((0, image.height // 3), (0, image.width // 3)):
-        yield image.crop((left, top, left + 2 * image.width // 3, top + 2 * image.height // 3))
 
 
 def generic_samples(names: Sequence[str], *, plain: Predictor, embeddings: Embeddings, folder: Path) -> list[Sample]:
@@ -108,7 +65,7 @@ def generic_samples(names: Sequence[str], *, plain: Predictor, embeddings: Embed
 
 def _sample(name: str, *, plain: Predictor, embeddings: Embeddings, folder: Path) -> Sample:
     data = photograph(name)
-    digest, image = hashlib.sha256(data).hexdigest(), open_image(data, max_pixels=_MOST_PIXELS)
+    digest, image = hashlib.sha256(data).hexdigest(), open_image(data, max_pixels=MOST_PIXELS)
     embeddings.ensure(digest, data, again=partial(photograph, name))
     sample = Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=(), image_uri=name)
     path = folder / f"{_key(digest, plain.base)}.json"
@@ -122,10 +79,11 @@ def _sample(name: str, *, plain: Predictor, embeddings: Embeddings, folder: Path
 
 
 def _key(image_sha256: str, base: BaseModel) -> str:
-    return _key_of([image_sha256, base.fingerprint, base.encoder_fingerprint, asdict(RULES)])
+    return key_of([image_sha256, base.fingerprint, base.encoder_fingerprint, asdict(RULES)])
 
 
-def _key_of(facts: list[object]) -> str:
+def key_of(facts: list[object]) -> str:
+    """Return the name of a cached file of what these facts decide: the sha256 of their JSON."""
     return hashlib.sha256(json.dumps([_LAYOUT, *facts]).encode()).hexdigest()
 
 

@@ -19,8 +19,8 @@ from backend.errors import Unavailable
 from backend.registry.metrics import MOST_DIRECTIONS
 from backend.sam.embeddings.domain import Domain, direction_of, distances
 from backend.sam.predictor import Embedding, Outside, Predictor
-from finetuner.data.generic import everyday_directions
 from finetuner.data.sample import Sample
+from finetuner.measuring.everyday import everyday_directions
 
 log = logging.getLogger(__name__)
 

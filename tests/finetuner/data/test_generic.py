@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 from support.pictures import encode_image
 
@@ -19,7 +18,7 @@ from backend.sam.loading import BaseModel
 from backend.sam.predictor import Predictor, base_predictor
 from finetuner.data import generic
 from finetuner.data.embeddings import Embeddings
-from finetuner.data.generic import EVERYDAY, MEASURED, REPLAYED, everyday_directions, generic_samples
+from finetuner.data.generic import MEASURED, REPLAYED, generic_samples
 
 # Random weights are sure of nothing: whatever they draw counts.
 ANYTHING = AutomaticRules(points=2, most=2, least_score=0.0, most_area=1.0)
@@ -37,11 +36,10 @@ def embeddings(tiny_base: BaseModel, tmp_path: Path) -> Embeddings:
     return Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path / "disk", max_bytes=1 << 30), max_pixels=10**6)
 
 
-def test_what_measures_is_neither_replayed_nor_compared_with_and_all_of_it_is_in_the_wheel() -> None:
-    groups = (set(MEASURED), set(REPLAYED), set(EVERYDAY))
-    assert len(set().union(*groups)) == sum(map(len, groups))
-    assert not {"coins.png", "brick.png"} & set().union(*groups)  # of which the demo's projects are made
-    for name in (*MEASURED, *REPLAYED, *EVERYDAY):
+def test_what_measures_is_not_replayed_and_all_of_it_is_in_the_wheel() -> None:
+    assert not set(MEASURED) & set(REPLAYED)
+    assert not {"coins.png", "brick.png"} & {*MEASURED, *REPLAYED}  # of which the demo's projects are made
+    for name in (*MEASURED, *REPLAYED):
         with Image.open(io.BytesIO(generic.photograph(name))) as image:
             assert min(image.size) >= 191
 
@@ -84,29 +82,3 @@ def test_without_scikit_image_the_error_names_the_photograph_and_the_extra(monke
     monkeypatch.setattr(resources, "files", gone)
     with pytest.raises(Unavailable, match=r"lacks moon.png: pip install scikit-image"):
         generic.photograph("moon.png")
-
-
-@pytest.mark.usefixtures("photographs")
-def test_everyday_photographs_are_encoded_once_for_each_encoder(
-    lively_base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    encoded: list[str] = []
-    real = generic.encode
-
-    def spy(base: BaseModel, image: Image.Image) -> Any:
-        encoded.append(base.encoder_fingerprint)
-        return real(base, image)
-
-    monkeypatch.setattr(generic, "encode", spy)
-    first = everyday_directions(lively_base, folder=tmp_path)
-    assert first.shape == (10, lively_base.image_positions.shape[1])
-    torch.testing.assert_close(first.norm(dim=1), torch.ones(10))
-    assert torch.equal(everyday_directions(lively_base, folder=tmp_path), first)
-    assert encoded == [lively_base.encoder_fingerprint] * 10
-    everyday_directions(replace(lively_base, encoder_fingerprint="other"), folder=tmp_path)
-    assert encoded[10:] == ["other"] * 10
-
-    for path in tmp_path.iterdir():
-        path.write_bytes(b"torn")
-    assert torch.equal(everyday_directions(lively_base, folder=tmp_path), first)
-    assert "is damaged" in caplog.text

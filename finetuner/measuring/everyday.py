@@ -1,0 +1,69 @@
+"""What an encoder sees in photographs of everyday things, to tell a project's images from them (measuring.domain).
+
+People, streets, boats, doors and flowers in twelve photographs by Kodak (kodak/LICENCE.md), and two of scikit-image. No
+training measures on these photographs or replays them. The more there are, the fewer other photographs pass for the
+project's own (docs/results.md); an encoder sees all of them once, in seconds.
+"""
+
+import logging
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+from backend.files.durable import write_file
+from backend.images.source import open_image
+from backend.sam.embeddings.domain import direction_of
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import encode
+from finetuner.data.generic import MOST_PIXELS, key_of, photograph
+
+log = logging.getLogger(__name__)
+
+KODAK = Path(__file__).with_name("kodak")
+KODAK_NAMES = tuple(f"{number:02}.jpg" for number in range(1, 13))
+IN_PARTS = ("camera.png", "motorcycle_left.png")  # of scikit-image
+_DIRECTIONS = "directions"
+
+
+def everyday_directions(base: BaseModel, *, folder: Path) -> Float[Tensor, "22 c"]:
+    """Return directions (`direction_of`) of photographs of everyday things: twelve whole, two whole and in four parts.
+
+    They are kept in `folder` for each encoder.
+
+    Raises:
+        Unavailable: scikit-image is not installed.
+        OSError: the folder cannot be written.
+    """
+    path = folder / f"{_DIRECTIONS}-{key_of([KODAK_NAMES, IN_PARTS, base.encoder_fingerprint])}.safetensors"
+    try:
+        return safetensors.torch.load(path.read_bytes())[_DIRECTIONS]
+    except FileNotFoundError:
+        pass
+    except (OSError, SafetensorError, KeyError) as fault:
+        log.warning("%s is damaged: %s", path, fault, extra={"event": "generic.damaged"})
+    seen = (encode(base, image) for image in _photographs())
+    directions = torch.stack([direction_of(embedding, frame=base.frame) for embedding in seen])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, safetensors.torch.save({_DIRECTIONS: directions}), is_synced=False)
+    return directions
+
+
+def _photographs() -> Iterator[Image.Image]:
+    for name in KODAK_NAMES:
+        yield open_image((KODAK / name).read_bytes(), max_pixels=MOST_PIXELS)
+    for name in IN_PARTS:
+        yield from _with_corners(open_image(photograph(name), max_pixels=MOST_PIXELS))
+
+
+def _with_corners(image: Image.Image) -> Iterator[Image.Image]:
+    """The image, and its corners of two thirds of a side."""
+    yield image
+    for top, left in product((0, image.height // 3), (0, image.width // 3)):
+        yield image.crop((left, top, left + 2 * image.width // 3, top + 2 * image.height // 3))
