@@ -1,9 +1,9 @@
 """Decides which images a project's decoder answers: those like the images learnt from. The base answers the others.
 
 A project's own images must never fall outside. So the border depends on how far they lie from one another, and an image
-beyond it must also look more like an everyday photograph than like the project (sam.embeddings.domain). The tenth of
-the images that are most unlike the rest do not move the border, or a third of all photographs would pass for solar
-panels. docs/results.md has how many images fall outside, for sets of several kinds.
+beyond it must also look clearly more like an everyday photograph than like the project (sam.embeddings.domain). The
+tenth of the images that are most unlike the rest do not move the border, or a third of all photographs would pass for
+solar panels. docs/results.md has how many images fall outside, for sets of several kinds.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """What an encoder sees in photographs of everyday things, to tell a project's images from them (measuring.domain).
 
-People, streets, boats, doors and flowers in twelve photographs by Kodak (kodak/LICENCE.md), and two of scikit-image. No
+People, streets, boats, doors and flowers in 24 photographs by Kodak (kodak/LICENCE.md), and two of scikit-image. No
 training measures on these photographs or replays them. The more there are, the fewer other photographs pass for the
 project's own (docs/results.md); an encoder sees all of them once, in seconds.
 """
@@ -27,13 +27,13 @@ from finetuner.data.generic import MOST_PIXELS, key_of, photograph
 log = logging.getLogger(__name__)
 
 KODAK = Path(__file__).with_name("kodak")
-KODAK_NAMES = tuple(f"{number:02}.jpg" for number in range(1, 13))
+KODAK_NAMES = tuple(f"{number:02}.jpg" for number in range(1, 25))
 IN_PARTS = ("camera.png", "motorcycle_left.png")  # of scikit-image
 _DIRECTIONS = "directions"
 
 
-def everyday_directions(base: BaseModel, *, folder: Path) -> Float[Tensor, "22 c"]:
-    """Return directions (`direction_of`) of photographs of everyday things: twelve whole, two whole and in four parts.
+def everyday_directions(base: BaseModel, *, folder: Path) -> Float[Tensor, "34 c"]:
+    """Return directions (`direction_of`) of photographs of everyday things: 24 whole, two whole and in four parts.
 
     They are kept in `folder` for each encoder.
 
