@@ -20,6 +20,7 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
 
 from backend.sam.layers.pointwise import convolution, is_traced, linear
+from backend.sam.layers.side_by_side import map_parts, split_evenly
 from backend.sam.layers.windows import Rows, join_windows, split_windows
 
 WIDTHS = (64, 128, 160, 320)
@@ -48,17 +49,19 @@ def in_strips(strip: Callable[[Tensor, slice], Tensor], x: Map, *, stride: int, 
         stride: 1, or 2 for a map of even height.
         numbers_a_row: how many numbers an output row takes at its widest. This determines the strips' height.
     """
-    if is_traced() or x.device.type != "cpu":  # the program that runs the graph, or a GPU, manages its own cache
-        return strip(x, slice(None))
-    height = x.shape[2]
-    rows, out = -(-height // stride), []
-    at_once = max(1, STRIP_NUMBERS // numbers_a_row)
-    for first in range(0, rows, at_once):
-        end = min(rows, first + at_once)
-        above = int(first > 0)
-        seen = x[:, :, stride * (first - above) : stride * end + int(stride == 1)]
-        out.append(strip(seen, slice(above, above + end - first)))
-    return torch.cat(out, dim=2)
+
+    def draw(part: slice) -> Tensor:
+        above = int(part.start > 0)
+        seen = x[:, :, stride * (part.start - above) : stride * part.stop + int(stride == 1)]
+        return strip(seen, slice(above, above + part.stop - part.start))
+
+    # A GPU, or the program that runs a traced graph, manages its own cache.
+    parts = split_evenly(-(-int(x.shape[2]) // stride), most=max(1, STRIP_NUMBERS // numbers_a_row), like=x)
+    return _join(map_parts(draw, parts), dim=2)
+
+
+def _join(parts: list[Tensor], *, dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 class PatchEmbed(nn.Module):
@@ -159,9 +162,16 @@ class WindowAttention(nn.Module):
     def forward(self, tokens: Float[Tensor, "windows n width"]) -> Float[Tensor, "windows n width"]:
         """Mix the n = window**2 tokens of every window; no residual."""
         count, n, width = map(int, tokens.shape)
-        qkv = self.qkv(self.norm(tokens).to(self.qkv.weight.dtype)).view(count, n, self.heads, 3, width // self.heads)
         # Built in every call: it takes 0.2 % of the time, and a stored copy would go stale by training and `.to()`.
-        bias = self.biases[:, offset_index(self.window, device=tokens.device)].to(qkv.dtype)
+        bias = self.biases[:, offset_index(self.window, device=tokens.device)].to(self.qkv.weight.dtype)
+        parts = split_evenly(count, most=max(1, 2 * STRIP_NUMBERS // (3 * width * n)), like=tokens)
+        return _join(map_parts(lambda part: self._mix(tokens[part], bias), parts), dim=0)
+
+    def _mix(
+        self, tokens: Float[Tensor, "windows n width"], bias: Float[Tensor, "heads n n"]
+    ) -> Float[Tensor, "windows n width"]:
+        count, n, width = map(int, tokens.shape)
+        qkv = self.qkv(self.norm(tokens).to(self.qkv.weight.dtype)).view(count, n, self.heads, 3, width // self.heads)
         # PyTorch's fused kernel for CPUs calls the library once for every small piece of a product. In bfloat16 these
         # calls cost as much again as the products; in float32 the kernel is the faster of the two.
         by_products = qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16
@@ -188,10 +198,11 @@ class Mlp(nn.Module):
         """Keep the shape; no residual."""
         width = self.fc1.in_features
         flat = tokens.reshape(-1, width)
-        at_once = max(1, 2 * STRIP_NUMBERS // self.fc1.out_features) if flat.device.type == "cpu" else len(flat)
-        parts = torch.split(flat, at_once)
-        mixed = torch.cat([linear(self.fc2, linear(self.fc1, self.norm(part), gelu=True)) for part in parts])
-        return mixed.view(tokens.shape)
+        parts = split_evenly(len(flat), most=max(1, 2 * STRIP_NUMBERS // self.fc1.out_features), like=flat)
+        return _join(map_parts(lambda part: self._mix(flat[part]), parts), dim=0).view(tokens.shape)
+
+    def _mix(self, rows: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+        return linear(self.fc2, linear(self.fc1, self.norm(rows), gelu=True))
 
 
 class AttentionBlock(nn.Module):

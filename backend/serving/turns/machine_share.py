@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from backend.sam.layers.side_by_side import use_cores
 from backend.serving.turns.job import Job
 from backend.serving.turns.traffic import Priority, Traffic
 
@@ -40,7 +41,7 @@ def share_of_machine(job: Job[Any]) -> Iterator[None]:
 
     A click never pauses, so it runs without the mode. A paused job that a click joins goes on at once.
     """
-    _use_threads(job.cores)
+    use_cores(job.cores)
     if job.priority is Priority.CLICK:
         yield
     else:
@@ -65,19 +66,12 @@ def stand_back(traffic: Traffic, *, patience_s: float) -> Iterator[None]:
             traffic.wait_until_clear(longest_s=left_s)
             left_s -= time.monotonic() - began_s
 
-    _use_threads(1)
+    use_cores(1)
     try:
         with _MakingWay(pause):
             yield
     finally:
-        _use_threads(threads)
-
-
-def _use_threads(count: int) -> None:
-    """Give this thread a team of `count` threads; other threads keep theirs."""
-    # A new thread takes the default size at its first call or operation. This call comes first, so ours is not reset.
-    if torch.get_num_threads() != count:
-        torch.set_num_threads(count)
+        use_cores(threads)
 
 
 def torch_threads() -> int:

@@ -1,0 +1,105 @@
+"""Parts of a layer side by side, each on a core of its own, where cores would otherwise wait for one another.
+
+An operation of PyTorch divides its numbers among a team of cores, which meet at its end. An encoder has thousands of
+short operations, and waking a sleeping core for each costs as much as a third of the time on two cores. Cores that spin
+instead take that time from other processes (files.own_process). So every core takes parts of a layer through all of its
+operations, and they meet once. No part depends on how many cores there are, and so no result does.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from backend.sam.layers.pointwise import is_traced
+
+Result = TypeVar("Result")
+_helpers: ThreadPoolExecutor | None = None
+
+
+def _forget_helpers() -> None:
+    """A forked process has the object, but none of its threads."""
+    global _helpers  # noqa: PLW0603 - threads belong to the process
+    _helpers = None
+
+
+os.register_at_fork(after_in_child=_forget_helpers)
+
+
+def split_evenly(total: int, *, most: int, like: Tensor) -> list[slice]:
+    """Split `total` rows or windows into an even number of parts of at most `most`; one part if that is enough.
+
+    Args:
+        total: how many there are.
+        most: of one part.
+        like: what is split. A GPU, a graph that is being traced, and a gradient take it whole.
+    """
+    if total <= most or like.device.type != "cpu" or torch.is_grad_enabled() or is_traced():
+        return [slice(0, total)]
+    count = -(-total // most)
+    count = min(total, count + count % 2)
+    ends = [total * number // count for number in range(count + 1)]
+    return [slice(first, end) for first, end in pairwise(ends)]
+
+
+def map_parts(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[Result]:
+    """Return `work(part)` of every part, in the order of the parts.
+
+    As many threads compute them as torch uses in this thread, or as there are parts. They share its cores. If a part
+    fails, its error is raised when no thread works any more.
+    """
+    cores = torch.get_num_threads()
+    threads = min(cores, len(parts))
+    if threads == 1:
+        return [work(part) for part in parts]
+    found: dict[int, Result] = {}
+    waiting = iter(list(enumerate(parts)))
+    is_inference = torch.is_inference_mode_enabled()
+
+    def take_parts() -> None:
+        use_cores(cores // threads)
+        with torch.inference_mode(is_inference), torch.no_grad():
+            for number, part in _shared(waiting):
+                found[number] = work(part)
+
+    helping = [_pool().submit(take_parts) for _ in range(threads - 1)]
+    try:
+        take_parts()
+    finally:
+        use_cores(cores)
+        _join(helping)
+    for helper in helping:
+        if not helper.cancelled():
+            helper.result()
+    return [found[number] for number in range(len(parts))]
+
+
+def use_cores(count: int) -> None:
+    """Give this thread a team of `count` cores; other threads keep theirs."""
+    # A new thread takes the default size at its first call or operation. This call comes first, so ours is not reset.
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
+def _shared(waiting: Iterator[tuple[int, slice]]) -> Iterator[tuple[int, slice]]:
+    """What is left in an iterator of a list that several threads take from."""
+    while (taken := next(waiting, None)) is not None:
+        yield taken
+
+
+def _join(helping: Sequence[Future[None]]) -> None:
+    """Wait for the helpers that have begun; the others have nothing left to do."""
+    for helper in helping:
+        if not helper.cancel():
+            helper.exception()
+
+
+def _pool() -> ThreadPoolExecutor:
+    global _helpers  # noqa: PLW0603 - one for the process
+    if _helpers is None:
+        _helpers = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="layer-part")
+    return _helpers

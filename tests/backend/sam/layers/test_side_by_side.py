@@ -1,0 +1,112 @@
+"""Parts of a layer are computed side by side, in any order, and joined in their own order."""
+
+import os
+import threading
+from collections.abc import Iterator
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.sam.families.mobile import mobile_sam_config
+from backend.sam.layers import side_by_side, tiny_vit
+from backend.sam.layers.side_by_side import map_parts, split_evenly
+from backend.sam.layers.tiny_vit import TinyVitEncoder
+
+PARTS = [slice(number, number + 1) for number in range(6)]
+
+
+@pytest.fixture(autouse=True)
+def _cores() -> Iterator[None]:
+    """Three threads, however many cores there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@given(total=st.integers(1, 500), most=st.integers(1, 500))
+def test_parts_cover_all_once_and_are_even_in_number_and_about_as_long(total: int, most: int) -> None:
+    with torch.no_grad():
+        parts = split_evenly(total, most=most, like=torch.zeros(1))
+
+    assert [number for part in parts for number in range(part.start, part.stop)] == list(range(total))
+    lengths = [part.stop - part.start for part in parts]
+    assert max(lengths) <= most or total <= most
+    assert max(lengths) - min(lengths) <= 1
+    assert len(parts) == 1 or len(parts) % 2 == 0 or len(parts) == total
+
+
+def test_a_gradient_takes_all_at_once() -> None:
+    with torch.enable_grad():
+        assert split_evenly(100, most=10, like=torch.zeros(1)) == [slice(0, 100)]
+
+
+def test_several_threads_share_the_parts_and_the_cores() -> None:
+    """All three wait for one another, so none can have taken all."""
+    together = threading.Barrier(3, timeout=60)
+    teams: dict[int, int] = {}
+
+    def work(part: slice) -> int:
+        if part.start < 3:
+            together.wait()
+        teams[threading.get_ident()] = torch.get_num_threads()
+        return part.start
+
+    assert map_parts(work, PARTS) == [0, 1, 2, 3, 4, 5]
+    assert list(teams.values()) == [1, 1, 1]
+    assert torch.get_num_threads() == 3
+
+
+def test_the_error_of_a_part_is_raised_and_leaves_the_threads_as_they_were() -> None:
+    def work(part: slice) -> int:
+        if part.start == 2:
+            raise ValueError("no part two")
+        return part.start
+
+    with pytest.raises(ValueError, match="no part two"):
+        map_parts(work, PARTS)
+    assert torch.get_num_threads() == 3
+    assert map_parts(lambda part: part.start, PARTS) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("is_inference", [False, True])
+def test_all_threads_compute_in_the_mode_of_the_caller(*, is_inference: bool) -> None:
+    with torch.inference_mode(is_inference), torch.no_grad():
+        made = map_parts(lambda _: torch.ones(1) * 2, PARTS)
+
+    assert [value.is_inference() for value in made] == [is_inference] * 6
+    assert not any(value.requires_grad for value in made)
+
+
+def test_a_forked_process_gets_threads_of_its_own() -> None:
+    """Fails, after a minute, where the child waits for its parent's threads."""
+    map_parts(lambda part: part.start, PARTS)
+    assert side_by_side._helpers is not None
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, bytes(map_parts(lambda part: part.start, PARTS)))
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        assert pipe.read() == bytes(range(6))
+    os.waitpid(child, 0)
+
+
+def test_strips_and_cores_change_no_bit_of_an_image() -> None:
+    torch.manual_seed(0)
+    encoder = TinyVitEncoder(mobile_sam_config().vision_config).eval()
+    pixels = torch.randn(1, 3, 256, 256)
+
+    def encode(*, numbers: int, cores: int) -> torch.Tensor:
+        torch.set_num_threads(cores)
+        with torch.no_grad(), mock.patch.object(tiny_vit, "STRIP_NUMBERS", numbers):
+            found: torch.Tensor = encoder(pixels).last_hidden_state
+        return found
+
+    whole = encode(numbers=1 << 40, cores=1)
+    for cores in (1, 2, 3):
+        assert torch.equal(encode(numbers=1 << 14, cores=cores), whole)
