@@ -1,9 +1,9 @@
-"""Parts of a layer side by side, each on a core of its own, where cores would otherwise wait for one another.
+"""Parts of a layer side by side, on a core of their own, where cores would otherwise wait for one another.
 
 An operation of PyTorch divides its numbers among a team of cores, which meet at its end. An encoder has thousands of
-short operations, and waking a sleeping core for each costs as much as a third of the time on two cores. Cores that spin
-instead take that time from other processes (files.own_process). So every core takes parts of a layer through all of its
-operations, and they meet once. No part depends on how many cores there are, and so no result does.
+short operations, and waking a sleeping core for every one costs as much as a third of the time on two cores. Cores that
+spin instead take that time from other processes (files.own_process). So every core takes parts of a layer through all
+of its operations, and they meet once. No part depends on how many cores there are, and so no result does.
 """
 
 import os
@@ -63,7 +63,7 @@ def map_parts(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[R
     def take_parts() -> None:
         use_cores(cores // threads)
         with torch.inference_mode(is_inference), torch.no_grad():
-            for number, part in _shared(waiting):
+            for number, part in _take(waiting):
                 found[number] = work(part)
 
     helping = [_pool().submit(take_parts) for _ in range(threads - 1)]
@@ -85,7 +85,7 @@ def use_cores(count: int) -> None:
         torch.set_num_threads(count)
 
 
-def _shared(waiting: Iterator[tuple[int, slice]]) -> Iterator[tuple[int, slice]]:
+def _take(waiting: Iterator[tuple[int, slice]]) -> Iterator[tuple[int, slice]]:
     """What is left in an iterator of a list that several threads take from."""
     while (taken := next(waiting, None)) is not None:
         yield taken

@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
 
+from backend.sam.layers.int8_linear import Int8Linear
 from backend.sam.layers.pointwise import convolution, is_traced, linear
 from backend.sam.layers.side_by_side import map_parts, split_evenly
 from backend.sam.layers.windows import Rows, join_windows, split_windows
@@ -164,7 +165,10 @@ class WindowAttention(nn.Module):
         count, n, width = map(int, tokens.shape)
         # Built in every call: it takes 0.2 % of the time, and a stored copy would go stale by training and `.to()`.
         bias = self.biases[:, offset_index(self.window, device=tokens.device)].to(self.qkv.weight.dtype)
-        parts = split_evenly(count, most=max(1, 2 * STRIP_NUMBERS // (3 * width * n)), like=tokens)
+        # An adapter may look at the whole image, as Conv-LoRA's routers do.
+        is_plain = all(type(layer) in (nn.Linear, Int8Linear) for layer in (self.qkv, self.proj))
+        most = max(1, 2 * STRIP_NUMBERS // (3 * width * n)) if is_plain else count
+        parts = split_evenly(count, most=most, like=tokens)
         return _join(map_parts(lambda part: self._mix(tokens[part], bias), parts), dim=0)
 
     def _mix(
