@@ -265,10 +265,10 @@ def test_the_base_answers_held_out_images_that_look_unlike_the_others(
     candidate = _learn(replace(context, config=config, generic_in=tmp_path), [*given, stranger])
     domain = candidate.manifest.metrics.domain
     assert domain is not None
-    assert (domain.learnt, domain.others, domain.held_out, domain.outside) == (6, 10, 6, 1)
+    assert (domain.learnt, domain.others, domain.held_out, domain.outside) == (6, 34, 6, 1)
     assert "the base answers 1 of 6 held-out images" in candidate.verdict.sentence
     state = safetensors.torch.load(candidate.weights)
-    assert (len(state["domain.learnt"]), len(state["domain.others"])) == (6, 10)
+    assert (len(state["domain.learnt"]), len(state["domain.others"])) == (6, 34)
 
     everywhere = replace(context, config=replace(config, outside="trained"), generic_in=tmp_path)
     candidate = _learn(everywhere, [*given, stranger])
