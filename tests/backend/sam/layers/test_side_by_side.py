@@ -96,6 +96,7 @@ def test_a_forked_process_gets_threads_of_its_own() -> None:
     os.waitpid(child, 0)
 
 
+@pytest.mark.arithmetic
 def test_strips_and_cores_change_no_bit_of_an_image() -> None:
     torch.manual_seed(0)
     encoder = TinyVitEncoder(mobile_sam_config().vision_config).eval()
