@@ -18,9 +18,8 @@ from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import Frame
 
 PREFIX = "domain."  # of the names of its tensors in a checkpoint
-_CLEARLY = (
-    1.25  # times as near; with 1, the base would answer one image in twenty of the other nuclei in docs/results.md
-)
+# Times as near. With 1, the base would answer two of the forty images of other nuclei in docs/results.md.
+_CLEARLY = 1.25
 
 
 @dataclass(frozen=True, slots=True)
