@@ -7,8 +7,9 @@ of its operations, and they meet once. No part depends on how many cores there a
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
@@ -18,16 +19,6 @@ from torch import Tensor
 from backend.sam.layers.pointwise import is_traced
 
 Result = TypeVar("Result")
-_helpers: ThreadPoolExecutor | None = None
-
-
-def _forget_helpers() -> None:
-    """A forked process has the object, but none of its threads."""
-    global _helpers  # noqa: PLW0603 - threads belong to the process
-    _helpers = None
-
-
-os.register_at_fork(after_in_child=_forget_helpers)
 
 
 def split_evenly(total: int, *, most: int, like: Tensor) -> list[slice]:
@@ -36,9 +27,9 @@ def split_evenly(total: int, *, most: int, like: Tensor) -> list[slice]:
     Args:
         total: how many there are.
         most: of one part.
-        like: what is split. A GPU, a graph that is being traced, and a gradient take it whole.
+        like: what is split. A GPU, and a graph that is being traced, take it whole.
     """
-    if total <= most or like.device.type != "cpu" or torch.is_grad_enabled() or is_traced():
+    if total <= most or like.device.type != "cpu" or is_traced():
         return [slice(0, total)]
     count = -(-total // most)
     count = min(total, count + count % 2)
@@ -49,21 +40,21 @@ def split_evenly(total: int, *, most: int, like: Tensor) -> list[slice]:
 def map_parts(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[Result]:
     """Return `work(part)` of every part, in the order of the parts.
 
-    As many threads compute them as torch uses in this thread, or as there are parts. They share its cores. If a part
-    fails, its error is raised when no thread works any more.
+    As many threads compute them as torch uses in this thread, or as there are parts; with a gradient only this thread,
+    which records it. They share its cores. If a part fails, its error is raised when no thread works any more.
     """
     cores = torch.get_num_threads()
     threads = min(cores, len(parts))
-    if threads == 1:
+    if threads == 1 or torch.is_grad_enabled():
         return [work(part) for part in parts]
     found: dict[int, Result] = {}
-    waiting = iter(list(enumerate(parts)))
+    waiting = iter(list(enumerate(parts)))  # threads may share an iterator of a list
     is_inference = torch.is_inference_mode_enabled()
 
     def take_parts() -> None:
         use_cores(cores // threads)
         with torch.inference_mode(is_inference), torch.no_grad():
-            for number, part in _take(waiting):
+            for number, part in waiting:
                 found[number] = work(part)
 
     helping = [_pool().submit(take_parts) for _ in range(threads - 1)]
@@ -71,10 +62,10 @@ def map_parts(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[R
         take_parts()
     finally:
         use_cores(cores)
-        _join(helping)
-    for helper in helping:
-        if not helper.cancelled():
-            helper.result()
+        begun = [helper for helper in helping if not helper.cancel()]  # nothing is left for the others
+        wait(begun)
+    for helper in begun:
+        helper.result()
     return [found[number] for number in range(len(parts))]
 
 
@@ -85,21 +76,10 @@ def use_cores(count: int) -> None:
         torch.set_num_threads(count)
 
 
-def _take(waiting: Iterator[tuple[int, slice]]) -> Iterator[tuple[int, slice]]:
-    """What is left in an iterator of a list that several threads take from."""
-    while (taken := next(waiting, None)) is not None:
-        yield taken
-
-
-def _join(helping: Sequence[Future[None]]) -> None:
-    """Wait for the helpers that have begun; the others have nothing left to do."""
-    for helper in helping:
-        if not helper.cancel():
-            helper.exception()
-
-
+@cache
 def _pool() -> ThreadPoolExecutor:
-    global _helpers  # noqa: PLW0603 - one for the process
-    if _helpers is None:
-        _helpers = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="layer-part")
-    return _helpers
+    return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="layer-part")
+
+
+# A forked process would have the object, but none of its threads.
+os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -39,9 +39,18 @@ def test_parts_cover_all_once_and_are_even_in_number_and_about_as_long(total: in
     assert len(parts) == 1 or len(parts) % 2 == 0 or len(parts) == total
 
 
-def test_a_gradient_takes_all_at_once() -> None:
-    with torch.enable_grad():
-        assert split_evenly(100, most=10, like=torch.zeros(1)) == [slice(0, 100)]
+def test_a_gradient_passes_through_all_parts_in_the_thread_that_records_it() -> None:
+    weight, threads = torch.ones(1, requires_grad=True), set()
+
+    def work(part: slice) -> torch.Tensor:
+        threads.add(threading.get_ident())
+        return weight * part.start
+
+    torch.cat(map_parts(work, PARTS)).sum().backward()
+
+    assert weight.grad is not None
+    assert weight.grad.item() == 15
+    assert threads == {threading.get_ident()}
 
 
 def test_several_threads_share_the_parts_and_the_cores() -> None:
@@ -55,7 +64,8 @@ def test_several_threads_share_the_parts_and_the_cores() -> None:
         teams[threading.get_ident()] = torch.get_num_threads()
         return part.start
 
-    assert map_parts(work, PARTS) == [0, 1, 2, 3, 4, 5]
+    with torch.no_grad():
+        assert map_parts(work, PARTS) == [0, 1, 2, 3, 4, 5]
     assert list(teams.values()) == [1, 1, 1]
     assert torch.get_num_threads() == 3
 
@@ -66,10 +76,11 @@ def test_the_error_of_a_part_is_raised_and_leaves_the_threads_as_they_were() -> 
             raise ValueError("no part two")
         return part.start
 
-    with pytest.raises(ValueError, match="no part two"):
+    with torch.no_grad(), pytest.raises(ValueError, match="no part two"):
         map_parts(work, PARTS)
     assert torch.get_num_threads() == 3
-    assert map_parts(lambda part: part.start, PARTS) == [0, 1, 2, 3, 4, 5]
+    with torch.no_grad():
+        assert map_parts(lambda part: part.start, PARTS) == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("is_inference", [False, True])
@@ -81,10 +92,11 @@ def test_all_threads_compute_in_the_mode_of_the_caller(*, is_inference: bool) ->
     assert not any(value.requires_grad for value in made)
 
 
+@torch.no_grad()
 def test_a_forked_process_gets_threads_of_its_own() -> None:
     """Fails, after a minute, where the child waits for its parent's threads."""
     map_parts(lambda part: part.start, PARTS)
-    assert side_by_side._helpers is not None
+    assert side_by_side._pool.cache_info().currsize == 1
     read, write = os.pipe()
     child = os.fork()
     if not child:
