@@ -36,7 +36,7 @@ def test_every_file_of_the_packages_is_in_it_and_nothing_else(wheel: zipfile.Zip
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     present = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
     assert packed == present
-    assert {Path(name).suffix for name in packed} >= {".py", ".html", ".css", ".js", ".svg", ".lua", ".png"}
+    assert {Path(name).suffix for name in packed} >= {".py", ".html", ".css", ".js", ".svg", ".lua", ".png", ".jpg"}
 
 
 def test_it_installs_the_command_and_all_that_a_training_needs(wheel: zipfile.ZipFile) -> None:
