@@ -53,6 +53,7 @@ from finetuner.training.run import TrainingRun, seed_all
 SETS = {
     "nuclei": ("other nuclei",),
     "ultrasound": ("lesions", "heads"),
+    "lesions": ("breast",),  # of which half is as many images as projects have
     "polyps": ("polyps",),
     "cells": ("white",),
     "tiles": ("defects",),

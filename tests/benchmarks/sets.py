@@ -191,6 +191,15 @@ def _mini_test(label: str, *, fills: bool = False) -> Callable[[Clone, int], Ite
     return read
 
 
+def _lesions(clone: Clone, count: int) -> Iterator[Picture]:
+    """Ultrasound images of breasts with a benign or malignant lesion; a second lesion has a mask of its own."""
+    is_image = re.compile(r"dataset/(benign|malignant)/\w+ \(\d+\)\.png")
+    for name in draw_first(filter(is_image.fullmatch, clone.names), count):
+        image, drawn = clone.image(name), f"{name.removesuffix('.png')}_mask"
+        masks = [np.array(clone.image(mask, "L")) > 127 for mask in sorted(clone.names) if mask.startswith(drawn)]
+        yield _picture(name, image, "Lesion", masks)
+
+
 def _panels(clone: Clone, count: int) -> Iterator[Picture]:
     """Solar panels on roofs seen from above, in COCO's format: those that cover at least a thousandth of the image."""
     listed = json.loads(clone.read("train/_annotations.coco.json"))
@@ -281,6 +290,15 @@ SOURCES = (
         images=20,
         digest="9a9462b4357d",
         read=_mini_test("Cell"),
+    ),
+    Source(
+        name="breast lesions of BUSI (medical, ultrasound)",
+        repository="mohit-aren/Breast_Cancer",
+        commit="cb8e8b715eac73e35560a028836d7cf7994f2d55",
+        licence="none stated for the images in the repository",
+        images=99,
+        digest="4a73a5922843",
+        read=_lesions,
     ),
     Source(
         name="lesions of the breast (medical, ultrasound)",
