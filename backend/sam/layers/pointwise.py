@@ -45,8 +45,8 @@ def convolution(layer: nn.Module, x: Float[Tensor, "b c h w"], *, gelu: bool = F
     """Return `layer(x)`, with a GELU after it if `gelu`. x may have a finer dtype than the layer's weights."""
     if type(layer) is nn.Conv2d:
         x = x.to(layer.weight.dtype)
-        if gelu and _fuses(x, layer.weight, layer.bias):
-            return _convolution(x, layer)
+        if _fuses(x, layer.weight, layer.bias):
+            return _convolution(x, layer, gelu=gelu)
     out: Tensor = layer(x)
     return F.gelu(out) if gelu else out
 
@@ -73,7 +73,11 @@ def has_fused_operations(device: str, dtype: torch.dtype) -> bool:
     weight, bias = layer.weight[:, :, 1, 1].contiguous(), cast("Tensor", layer.bias)
     rows = x.permute(0, 2, 3, 1)
     try:
-        fused = _convolution(x, layer), _linear(rows, weight, bias, gelu=True), _linear(rows, weight, bias, gelu=False)
+        fused = (
+            _convolution(x, layer, gelu=True),
+            _linear(rows, weight, bias, gelu=True),
+            _linear(rows, weight, bias, gelu=False),
+        )
     # AttributeError: there is no such operation. RuntimeError, the base of torch's errors: it takes other arguments.
     except (AttributeError, RuntimeError):
         return False
@@ -87,8 +91,10 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool) -> Te
     return out
 
 
-def _convolution(x: Tensor, layer: nn.Conv2d) -> Tensor:
+def _convolution(x: Tensor, layer: nn.Conv2d, *, gelu: bool) -> Tensor:
+    # Without a GELU too: a thread of one core would leave 1x1 convolutions to another library, which takes longer.
+    name, algorithm = ("gelu", "none") if gelu else ("none", "")
     out: Tensor = torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001
-        x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, "gelu", [], "none"
+        x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, name, [], algorithm
     )
     return out
