@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
+from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from backend.sam.layers.pointwise import is_traced
 
 Result = TypeVar("Result")
+_MAP_DIMENSIONS = 4
 
 
 def split_evenly(total: int, *, most: int, like: Tensor) -> list[slice]:
@@ -67,6 +69,35 @@ def map_parts(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[R
     for helper in begun:
         helper.result()
     return [found[number] for number in range(len(parts))]
+
+
+def join_parts(work: Callable[[slice], Tensor], parts: Sequence[slice], *, dim: int) -> Tensor:
+    """Return the results of `map_parts`, joined along `dim`; maps, of four dimensions, lie channels-last.
+
+    A part goes to its place while it is still in the cache of the core that computed it.
+    """
+    if len(parts) == 1:
+        return work(parts[0])
+    if torch.is_grad_enabled():
+        return torch.cat(map_parts(work, parts), dim)
+    whole: list[Tensor] = []
+    is_first = Lock()
+
+    def place(part: slice) -> None:
+        result = work(part)
+        with is_first:
+            if not whole:
+                whole.append(_empty(result, dim=dim, length=parts[-1].stop))
+        whole[0].narrow(dim, part.start, part.stop - part.start).copy_(result)
+
+    map_parts(place, parts)
+    return whole[0]
+
+
+def _empty(like: Tensor, *, dim: int, length: int) -> Tensor:
+    shape = [*like.shape[:dim], length, *like.shape[dim + 1 :]]
+    layout = torch.channels_last if like.dim() == _MAP_DIMENSIONS else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
 def use_cores(count: int) -> None:

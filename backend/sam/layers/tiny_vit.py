@@ -21,7 +21,7 @@ from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisi
 
 from backend.sam.layers.int8_linear import Int8Linear
 from backend.sam.layers.pointwise import convolution, is_traced, linear
-from backend.sam.layers.side_by_side import map_parts, split_evenly
+from backend.sam.layers.side_by_side import join_parts, split_evenly
 from backend.sam.layers.windows import Rows, join_windows, split_windows
 
 WIDTHS = (64, 128, 160, 320)
@@ -58,11 +58,7 @@ def in_strips(strip: Callable[[Tensor, slice], Tensor], x: Map, *, stride: int, 
 
     # A GPU, or the program that runs a traced graph, manages its own cache.
     parts = split_evenly(-(-int(x.shape[2]) // stride), most=max(1, STRIP_NUMBERS // numbers_a_row), like=x)
-    return _join(map_parts(draw, parts), dim=2)
-
-
-def _join(parts: list[Tensor], *, dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+    return join_parts(draw, parts, dim=2)
 
 
 class PatchEmbed(nn.Module):
@@ -169,7 +165,7 @@ class WindowAttention(nn.Module):
         is_plain = all(type(layer) in (nn.Linear, Int8Linear) for layer in (self.qkv, self.proj))
         most = max(1, 2 * STRIP_NUMBERS // (3 * width * n)) if is_plain else count
         parts = split_evenly(count, most=most, like=tokens)
-        return _join(map_parts(lambda part: self._mix(tokens[part], bias), parts), dim=0)
+        return join_parts(lambda part: self._mix(tokens[part], bias), parts, dim=0)
 
     def _mix(
         self, tokens: Float[Tensor, "windows n width"], bias: Float[Tensor, "heads n n"]
@@ -190,7 +186,7 @@ class WindowAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """LayerNorm, then two linear layers with a GELU in between, on every token alone."""
+    """LayerNorm, then two linear layers with a GELU in between, added to the input; on every token alone."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -199,11 +195,11 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(EXPANSION * width, width)
 
     def forward(self, tokens: Rows) -> Rows:
-        """Keep the shape; no residual."""
+        """Keep the shape."""
         width = self.fc1.in_features
         flat = tokens.reshape(-1, width)
         parts = split_evenly(len(flat), most=max(1, 2 * STRIP_NUMBERS // self.fc1.out_features), like=flat)
-        return _join(map_parts(lambda part: self._mix(flat[part]), parts), dim=0).view(tokens.shape)
+        return join_parts(lambda part: flat[part] + self._mix(flat[part]), parts, dim=0).view(tokens.shape)
 
     def _mix(self, rows: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         return linear(self.fc2, linear(self.fc1, self.norm(rows), gelu=True))
@@ -226,7 +222,7 @@ class AttentionBlock(nn.Module):
         mixed = self.attn(split_windows(rows, window))
         rows = rows + join_windows(mixed, window, height=height, width=width)
         rows = self.local_conv(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        out: Tensor = rows + self.mlp(rows)
+        out: Tensor = self.mlp(rows)
         return out.permute(0, 3, 1, 2)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backend.sam.families.mobile import mobile_sam_config
 from backend.sam.layers import side_by_side, tiny_vit
-from backend.sam.layers.side_by_side import map_parts, split_evenly
+from backend.sam.layers.side_by_side import join_parts, map_parts, split_evenly
 from backend.sam.layers.tiny_vit import TinyVitEncoder
 
 PARTS = [slice(number, number + 1) for number in range(6)]
@@ -51,6 +51,18 @@ def test_a_gradient_passes_through_all_parts_in_the_thread_that_records_it() -> 
     assert weight.grad is not None
     assert weight.grad.item() == 15
     assert threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("dim", [0, 2])
+def test_parts_are_joined_in_their_order_and_maps_stay_channels_last(*, dim: int, learns: bool) -> None:
+    x = torch.arange(6 * 2 * 6 * 3.0).view(6, 2, 6, 3).contiguous(memory_format=torch.channels_last)
+
+    with torch.set_grad_enabled(learns):
+        joined = join_parts(lambda part: 2 * x.narrow(dim, part.start, 1), PARTS, dim=dim)
+
+    assert torch.equal(joined, 2 * x)
+    assert joined.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_several_threads_share_the_parts_and_the_cores() -> None:
