@@ -12,6 +12,8 @@ import torch
 from backend.errors import BadWeights
 from backend.sam.layers.int8_linear import activation_bits
 
+_ROUNDED = 2  # counts up when numbers are rounded to whole ones in another way; 2: ranges from the weights (Int8Mlp)
+
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
@@ -27,9 +29,14 @@ class Arithmetic:
 
     @property
     def name(self) -> str:
-        """`float32`, `bfloat16`, or, say, `int7-float32`: embeddings of one name are alike."""
+        """`float32`, `bfloat16`, or, say, `int7-float32`, for people."""
         dtype = str(self.dtype).removeprefix("torch.")
         return dtype if self.bits is None else f"int{self.bits}-{dtype}"
+
+    @property
+    def key(self) -> str:
+        """For the keys of embeddings: those of one key are alike, also if another release made them."""
+        return self.name if self.bits is None else f"{self.name}-{_ROUNDED}"
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

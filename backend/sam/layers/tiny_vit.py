@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
 
-from backend.sam.layers.int8_linear import Int8Linear
+from backend.sam.layers.int8_linear import Int8Linear, Int8Mlp
 from backend.sam.layers.pointwise import convolution, is_traced, linear
 from backend.sam.layers.side_by_side import join_parts, split_evenly
 from backend.sam.layers.windows import Rows, join_windows, split_windows
@@ -193,6 +193,12 @@ class Mlp(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, EXPANSION * width)
         self.fc2 = nn.Linear(EXPANSION * width, width)
+        self._rounded: Int8Mlp | None = None
+
+    def join_rounded(self) -> None:
+        """Compute in whole numbers from here on, if both linear layers do (`int8_linear.round_linear_layers`)."""
+        if isinstance(self.fc1, Int8Linear) and isinstance(self.fc2, Int8Linear):
+            self._rounded = Int8Mlp(self.norm, self.fc1, self.fc2)
 
     def forward(self, tokens: Rows) -> Rows:
         """Keep the shape."""
@@ -202,6 +208,8 @@ class Mlp(nn.Module):
         return join_parts(lambda part: flat[part] + self._mix(flat[part]), parts, dim=0).view(tokens.shape)
 
     def _mix(self, rows: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+        if self._rounded is not None and not self._rounded.is_exact(rows):
+            return self._rounded(rows)
         return linear(self.fc2, linear(self.fc1, self.norm(rows), gelu=True))
 
 

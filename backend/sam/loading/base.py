@@ -87,7 +87,7 @@ def place_model(base: BaseModel, *, device: torch.device, arithmetic: Arithmetic
         base,
         device=device,
         arithmetic=arithmetic,
-        encoder_fingerprint=f"{base.encoder_fingerprint}-{arithmetic.name}",
+        encoder_fingerprint=f"{base.encoder_fingerprint}-{arithmetic.key}",
         image_positions=base.image_positions.to(device),
         semantic=None if base.semantic is None else base.semantic.to(device),
         graphs=Graphs(device),

@@ -103,7 +103,13 @@ def test_every_arithmetic_has_a_name_of_its_own_for_the_keys_of_embeddings() -> 
     kinds = [Arithmetic(dtype, bits) for dtype in (torch.float32, torch.bfloat16) for bits in (None, 7, 8)]
 
     assert len({kind.name for kind in kinds}) == 6
+    assert len({kind.key for kind in kinds}) == 6
     assert Arithmetic(torch.float32, 7).name == "int7-float32"
+
+
+def test_embeddings_that_an_earlier_release_rounded_otherwise_have_another_key() -> None:
+    assert Arithmetic(torch.float32, 8).key not in {"int8-float32", Arithmetic(torch.float32, 8).name}
+    assert Arithmetic(torch.bfloat16).key == "bfloat16"
 
 
 def test_int8_is_refused_on_a_device_without_it() -> None:

@@ -1,4 +1,4 @@
-"""Linear layers in int8 stay near PyTorch's, treat every token alone, and leave gradients to PyTorch's."""
+"""Layers in int8 stay near PyTorch's, treat every token alone, and leave gradients to PyTorch's."""
 
 import copy
 import os
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from backend.sam.layers import int8_linear
-from backend.sam.layers.int8_linear import Int8Linear, activation_bits, round_linear_layers
+from backend.sam.layers.int8_linear import Int8Linear, Int8Mlp, activation_bits, round_linear_layers
+from backend.sam.layers.tiny_vit import Mlp
 
 pytestmark = [
     pytest.mark.arithmetic,
@@ -89,6 +90,85 @@ def test_a_copy_of_an_encoder_computes_as_the_encoder_and_has_its_weights_by_the
         name: value.tolist() for name, value in before.items()
     }
     torch.testing.assert_close(copy.deepcopy(encoder)(tokens(3)), encoder(tokens(3)), rtol=0, atol=0)
+
+
+def plain_mlp(*, seed: int = 0) -> Mlp:
+    torch.manual_seed(seed)
+    mlp = Mlp(WIDTH)
+    nn.init.uniform_(mlp.norm.weight, 0.5, 1.5)
+    nn.init.normal_(mlp.norm.bias)
+    return mlp.eval().requires_grad_(requires_grad=False)
+
+
+def through(mlp: Mlp, x: torch.Tensor) -> torch.Tensor:
+    out: torch.Tensor = mlp(x[None, None])
+    return out[0, 0]
+
+
+def rounded_copy(mlp: Mlp) -> Mlp:
+    rounded = nn.Sequential(copy.deepcopy(mlp))
+    round_linear_layers(rounded, bits=bits_here())
+    copied = rounded[0]
+    assert isinstance(copied, Mlp)
+    return copied
+
+
+@given(count=st.integers(1, 40), seed=st.integers(0, 99), scale=st.sampled_from([1e-2, 1.0, 1e3]))
+def test_two_layers_with_whole_numbers_in_between_are_near_the_layers(count: int, seed: int, scale: float) -> None:
+    mlp, x = plain_mlp(seed=seed), tokens(count, seed=seed) * scale
+
+    added, exact = through(rounded_copy(mlp), x) - x, through(mlp, x) - x
+
+    assert torch.linalg.norm(added - exact) <= 2 * ERRORS[bits_here()] * torch.linalg.norm(exact)
+
+
+def test_two_layers_treat_every_token_alone_and_whatever_lies_beyond_their_ranges_as_their_ends() -> None:
+    mlp = plain_mlp()
+    with torch.no_grad():
+        mlp.norm.weight.fill_(1.0)
+        mlp.norm.bias.zero_()
+        mlp.fc1.bias.zero_()
+    # Along a row of weights a sum is 8 deviations large, and a number alone among zeros is about 8 too.
+    far = torch.stack([mlp.fc1.weight[0] - mlp.fc1.weight[0].mean(), torch.eye(WIDTH)[0] * 100])
+    rounded = rounded_copy(mlp)
+
+    together = through(rounded, torch.cat([far, tokens(5)]))
+
+    torch.testing.assert_close(
+        torch.cat([through(rounded, token[None]) for token in far]), together[:2], rtol=0, atol=0
+    )
+    normed = mlp.norm(far).clamp(-6, 6)
+    most = 6 * mlp.fc1.weight.norm(dim=1).max()
+    expected = far + mlp.fc2(nn.functional.gelu(mlp.fc1(normed)).clamp(max=most))
+    assert normed.max() == 6
+    assert torch.linalg.norm(together[:2] - expected) <= 0.1 * torch.linalg.norm(expected - far)
+
+
+def test_what_is_learnt_through_two_layers_is_computed_exactly() -> None:
+    mlp, x = plain_mlp(), tokens(5).requires_grad_()
+
+    torch.testing.assert_close(through(rounded_copy(mlp), x), through(mlp, x), rtol=0, atol=0)
+    assert not torch.equal(through(rounded_copy(mlp), x.detach()), through(mlp, x.detach()))
+
+
+def test_two_layers_of_which_one_is_not_rounded_stay_as_they_are() -> None:
+    class Adapted(nn.Linear):
+        """Another kind of layer, which rounding leaves alone."""
+
+    mlp = plain_mlp()
+    mlp.fc2 = Adapted(mlp.fc2.in_features, WIDTH).requires_grad_(requires_grad=False)
+    rounded, x = rounded_copy(mlp), tokens(4)
+
+    assert type(rounded.fc1) is Int8Linear
+    expected = x + mlp.fc2(nn.functional.gelu(rounded.fc1(mlp.norm(x))))
+    torch.testing.assert_close(through(rounded, x), expected, rtol=0, atol=0)
+
+
+def test_copies_share_the_rounded_weights_of_two_layers() -> None:
+    inner, outer = (Int8Linear(nn.Linear(*shape), bits=bits_here()) for shape in ((WIDTH, OUT), (OUT, WIDTH)))
+    both = Int8Mlp(nn.LayerNorm(WIDTH), inner, outer)
+
+    assert copy.deepcopy(both) is both
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 adds two products in 16 bits")

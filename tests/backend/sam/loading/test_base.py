@@ -52,7 +52,7 @@ def test_layers_in_int8_stay_so_under_an_adapter_that_is_merged(tiny_base: BaseM
     layers = [layer for layer in adapted.model.vision_encoder.modules() if isinstance(layer, nn.Linear)]
     assert layers
     assert {type(layer) for layer in layers} == {Int8Linear}
-    assert adapted.encoder_fingerprint.startswith(f"{fresh.encoder_fingerprint}-int7-float32+")
+    assert adapted.encoder_fingerprint.startswith(f"{fresh.encoder_fingerprint}-{placed.arithmetic.key}+")
 
 
 def test_with_an_adapter_embeddings_are_others_and_the_base_is_the_same(tiny_base: BaseModel) -> None:
