@@ -9,11 +9,15 @@ _MEASURED = re.compile(r"[Oo]n (?P<machine>(?:\d+ cores|one )[^;]*); commit (?P<
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Where a figure stands in docs/results.md: its block, the beginning of its row's title, its column's heading."""
+    """Where a figure stands in docs/results.md: its block, the beginning of its row's title, its column's heading.
+
+    `share`: of the trained weights, in tables that have a row for several.
+    """
 
     block: str
     row: str
     column: str
+    share: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,11 @@ def _method(title: str, row: str, *, is_compared: bool = True) -> Line:
     return Line(title, Cell("methods", row, "decoder"), base)
 
 
+def _other_nuclei(title: str, column: str) -> Line:
+    before, after = (Cell("tiles", "nuclei", column, share=share) for share in ("0", "0.75, as served"))
+    return Line(title, after, before)
+
+
 def _official(title: str, row: str, *, block: str = "official") -> Line:
     return Line(title, Cell(block, row, "samloop"), Cell(block, row, "official backend"))
 
@@ -39,10 +48,10 @@ def _gpu(title: str, row: str) -> Line:
 
 
 LINES = (
-    _method("nuclei, one click: IoU", "one click, IoU"),
-    _method("nuclei, one click: Boundary IoU", "one click, Boundary IoU"),
-    _method("nuclei, a box: IoU", "box, IoU"),
-    _method("nuclei: clicks to IoU .85, at most 8", "clicks to IoU .85"),
+    _other_nuclei("nuclei on 40 other images, one click: IoU", "one click"),
+    _other_nuclei("nuclei on 40 other images, a box: IoU", "box"),
+    _method("nuclei held out, one click: Boundary IoU", "one click, Boundary IoU"),
+    _method("nuclei held out: clicks to IoU .85, at most 8", "clicks to IoU .85"),
     Line("nuclei, no prompt: mean IoU of the semantic head", Cell("semantic", "decoder", "mean IoU")),
     _method("nuclei: seconds of the whole training", "seconds of training", is_compared=False),
     _official("first click on an image, against the official backend", "the first click"),
@@ -93,4 +102,7 @@ def _cell(results: str, wanted: Cell) -> str | None:
     if not table or wanted.column not in table[0]:
         return None
     column = table[0].index(wanted.column)
-    return next((row[column] for row in table[1:] if row[0].startswith(wanted.row)), None)
+    rows = (row for row in table[1:] if row[0].startswith(wanted.row))
+    if wanted.share is not None:
+        rows = (row for row in rows if row[table[0].index("share")] == wanted.share)
+    return next((row[column] for row in rows), None)
