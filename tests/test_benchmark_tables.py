@@ -109,6 +109,9 @@ def test_recipes_name_every_commit_that_measured_them_once() -> None:
     assert text.splitlines()[-1].endswith("; commit abc1234, def5678.")
 
 
+SHARES = {"0": "0.7", "1": "0.6 (-0.1 [-0.2, -0.0])", "0.75, as served": "0.9 (+0.2 [+0.1, +0.3])"}
+
+
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A docs/results.md with the blocks `methods` and `y`, and beside it a README with a summary."""
@@ -121,16 +124,27 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_result_that_is_written_changes_the_summary_in_readme_too(written: Path) -> None:
-    table = "|  | mobile-sam | decoder |\n| --- | --- | --- |\n| box, IoU | 0.500 | 0.600 (+0.100 [+0.010, +0.200]) |"
+    row = "| one click, Boundary IoU | 0.500 | 0.600 (+0.100 [+0.010, +0.200]) |"
+    table = f"|  | mobile-sam | decoder |\n| --- | --- | --- |\n{row}"
     pages.write_result("methods", f"{table}\n\n3 minutes in all on 2 cores (some), 4 GiB, no GPU; commit abc1234+.")
     assert written.with_name("README.md").read_text() == (
         "top\n<!-- summary: by hand -->\n"
         "| What | Before | samloop | Difference [95 %] | Commit |\n"
         "| --- | --- | --- | --- | --- |\n"
-        "| nuclei, a box: IoU | 0.500 | 0.600 | +0.100 [+0.010, +0.200] | abc1234+ |\n"
+        "| nuclei held out, one click: Boundary IoU | 0.500 | 0.600 | +0.100 [+0.010, +0.200] | abc1234+ |\n"
         "\nMeasured on 2 cores (some), 4 GiB, no GPU.\n"
         "<!-- /summary -->\nbottom\n"
     )
+
+
+def test_the_summary_takes_of_several_shares_the_one_that_is_served() -> None:
+    rows = "\n".join(f"| nuclei | {share} | {click} |" for share, click in SHARES.items())
+    text = f"| trained on | share | one click |\n| --- | --- | --- |\n{rows}\n\nOn 2 cores (some); commit abc1234."
+
+    told = summary(f"<!-- tiles: by hand -->\n{text}\n<!-- /tiles -->")
+
+    assert "one click: IoU | 0.7 | 0.9 | +0.2 [+0.1, +0.3] | abc1234 |" in told
+    assert told.count("abc1234") == 1
 
 
 def test_the_summary_in_readme_says_what_the_results_say() -> None:

@@ -31,7 +31,7 @@ from benchmarks.trainings import Bench, Trained
 from backend.amounts import write_amount
 
 METHODS = ("decoder", "lora", "conv-lora")
-# A training's last resort, by the set. The head has a fifth of the nuclei's, so the decoder has 600 as in `samloop train`.
+# A training's last resort, by the set. The head has a fifth of the nuclei's; the decoder 600, as in `samloop train`.
 SECONDS = {"nuclei": 750.0, "photographs": 120.0}
 CURVE_SECONDS = 75.0
 PHOTOGRAPHS_EPOCHS = 3
