@@ -53,7 +53,7 @@ from finetuner.training.run import TrainingRun, seed_all
 SETS = {
     "nuclei": ("other nuclei",),
     "ultrasound": ("lesions", "heads"),
-    "lesions": ("breast",),  # of which half is as many images as projects have
+    "lesions": ("breast",),
     "polyps": ("polyps",),
     "cells": ("white",),
     "tiles": ("defects",),

@@ -296,8 +296,8 @@ SOURCES = (
         repository="mohit-aren/Breast_Cancer",
         commit="cb8e8b715eac73e35560a028836d7cf7994f2d55",
         licence="none stated for the images in the repository",
-        images=99,
-        digest="4a73a5922843",
+        images=60,
+        digest="9713e1c186d2",
         read=_lesions,
     ),
     Source(
