@@ -59,7 +59,7 @@ class Int8Linear(nn.Linear):
         super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
         self.weight, self.bias = layer.weight, layer.bias
         self.rounded = _Weight.of(layer.weight.detach().float())
-        self.bits, self._levels = bits, 2 ** (bits - 1) - 1  # on either side of zero
+        self._levels = 2 ** (bits - 1) - 1  # on either side of zero
 
     def forward(self, input: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch d"]:  # noqa: A002 - PyTorch's name
         """Apply the layer, in the dtype of its weights."""
@@ -91,7 +91,7 @@ class Int8Mlp:
 
     Numbers that are never written cannot tell their range. It follows from the weights: a LayerNorm first makes numbers
     of mean 0 and variance 1, and the first layer's sums of these have known means and, if the numbers were independent,
-    known deviations. So nothing is measured in images, and any weights will do.
+    known deviations. So nothing is measured in images, and any weights will do. Activations have 8 bits.
 
     Args:
         norm: comes first. Neither its weights nor those of the layers may change afterwards.
@@ -103,7 +103,7 @@ class Int8Mlp:
     def __init__(self, norm: nn.LayerNorm, inner: Int8Linear, outer: Int8Linear) -> None:
         self.is_exact = inner.is_exact  # whether to call the layers one by one instead
         self._shape, self._eps = norm.normalized_shape, norm.eps
-        self._levels, self._most = 2 ** (inner.bits - 1) - 1, 2**inner.bits - 1
+        self._levels = 2 ** (_BITS[0] - 1) - 1
         self._gain = torch.full(self._shape, self._levels / _DEVIATIONS)
         # The norm's own weights become the layer's, so that all channels use the whole range.
         weight = inner.weight.float() * norm.weight.float()
@@ -111,7 +111,7 @@ class Int8Mlp:
         self._inner_bias = inner.bias.float() + inner.weight.float() @ norm.bias.float()
         self._outer_bias, self._dtype = outer.bias.float(), outer.weight.dtype
         largest = float((self._inner_bias + _DEVIATIONS * weight.norm(dim=1)).max())
-        self._hidden_scale = (max(largest, -_LEAST_GELU) - _LEAST_GELU) / self._most
+        self._hidden_scale = (max(largest, -_LEAST_GELU) - _LEAST_GELU) / torch.iinfo(torch.uint8).max
         self._hidden_zero = round(-_LEAST_GELU / self._hidden_scale)
 
     def __call__(self, rows: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
@@ -120,8 +120,6 @@ class Int8Mlp:
         whole, zero = _to_whole(normed.clamp_(-self._levels, self._levels), levels=self._levels)
         scale, hidden_in = _DEVIATIONS / self._levels, (self._hidden_scale, self._hidden_zero)
         hidden = self._inner.multiply(whole, offset=zero, scale=scale, bias=self._inner_bias, gelu_in=hidden_in)
-        if self._most < torch.iinfo(torch.uint8).max:
-            hidden.clamp_(max=self._most)
         scale, zero = hidden_in
         return self._outer.multiply(hidden, offset=zero, scale=scale, bias=self._outer_bias).to(self._dtype)
 
@@ -140,12 +138,13 @@ def _to_whole(scaled: Float[Tensor, "n c"], *, levels: int) -> tuple[UInt8[Tenso
 def round_linear_layers(encoder: nn.Module, *, bits: int) -> None:
     """Put an `Int8Linear` in the place of every plain linear layer of an encoder on the CPU.
 
-    Then call `join_rounded` of the modules that have such a method: they may use an `Int8Mlp`.
+    Then call `join_rounded` of the modules that have such a method: they may use an `Int8Mlp`. With 7 bits they may
+    not, since masks of nuclei would have an IoU of 0.989 with those of float32.
     """
     for name, layer in list(encoder.named_modules()):
         if type(layer) is nn.Linear:
             encoder.set_submodule(name, Int8Linear(layer, bits=bits).train(layer.training))
-    for module in encoder.modules():
+    for module in encoder.modules() if bits == _BITS[0] else ():
         if join := getattr(module, "join_rounded", None):
             join()
 

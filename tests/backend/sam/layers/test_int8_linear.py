@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -113,6 +114,10 @@ def rounded_copy(mlp: Mlp) -> Mlp:
     return copied
 
 
+needs_eight_bits = pytest.mark.skipif(activation_bits("cpu") != 8, reason="with 7 bits layers are called one by one")
+
+
+@needs_eight_bits
 @given(count=st.integers(1, 40), seed=st.integers(0, 99), scale=st.sampled_from([1e-2, 1.0, 1e3]))
 def test_two_layers_with_whole_numbers_in_between_are_near_the_layers(count: int, seed: int, scale: float) -> None:
     mlp, x = plain_mlp(seed=seed), tokens(count, seed=seed) * scale
@@ -122,6 +127,7 @@ def test_two_layers_with_whole_numbers_in_between_are_near_the_layers(count: int
     assert torch.linalg.norm(added - exact) <= 2 * ERRORS[bits_here()] * torch.linalg.norm(exact)
 
 
+@needs_eight_bits
 def test_two_layers_treat_every_token_alone_and_whatever_lies_beyond_their_ranges_as_their_ends() -> None:
     mlp = plain_mlp()
     with torch.no_grad():
@@ -144,6 +150,7 @@ def test_two_layers_treat_every_token_alone_and_whatever_lies_beyond_their_range
     assert torch.linalg.norm(together[:2] - expected) <= 0.1 * torch.linalg.norm(expected - far)
 
 
+@needs_eight_bits
 def test_what_is_learnt_through_two_layers_is_computed_exactly() -> None:
     mlp, x = plain_mlp(), tokens(5).requires_grad_()
 
@@ -162,6 +169,16 @@ def test_two_layers_of_which_one_is_not_rounded_stay_as_they_are() -> None:
     assert type(rounded.fc1) is Int8Linear
     expected = x + mlp.fc2(nn.functional.gelu(rounded.fc1(mlp.norm(x))))
     torch.testing.assert_close(through(rounded, x), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("bits", "are_joined"), [(8, True), (7, False)])
+def test_two_layers_pass_whole_numbers_with_eight_bits_alone(*, bits: int, are_joined: bool) -> None:
+    joined = mock.Mock()
+    layers = nn.Sequential(plain_mlp())
+    with mock.patch.object(Mlp, "join_rounded", joined):
+        round_linear_layers(layers, bits=bits)
+
+    assert joined.called == are_joined
 
 
 def test_copies_share_the_rounded_weights_of_two_layers() -> None:
