@@ -197,6 +197,7 @@ class Mlp(nn.Module):
 
     def join_rounded(self) -> None:
         """Compute in whole numbers from here on, if both linear layers do (`int8_linear.round_linear_layers`)."""
+        self._rounded = None  # in a copy, an adapter may have taken a layer's place
         if isinstance(self.fc1, Int8Linear) and isinstance(self.fc2, Int8Linear):
             self._rounded = Int8Mlp(self.norm, self.fc1, self.fc2)
 

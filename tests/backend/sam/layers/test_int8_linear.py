@@ -158,16 +158,19 @@ def test_what_is_learnt_through_two_layers_is_computed_exactly() -> None:
     assert not torch.equal(through(rounded_copy(mlp), x.detach()), through(mlp, x.detach()))
 
 
-def test_two_layers_of_which_one_is_not_rounded_stay_as_they_are() -> None:
+@pytest.mark.parametrize("was_rounded", [False, True])
+def test_two_layers_of_which_one_is_not_rounded_are_called_one_by_one(*, was_rounded: bool) -> None:
     class Adapted(nn.Linear):
         """Another kind of layer, which rounding leaves alone."""
 
     mlp = plain_mlp()
-    mlp.fc2 = Adapted(mlp.fc2.in_features, WIDTH).requires_grad_(requires_grad=False)
-    rounded, x = rounded_copy(mlp), tokens(4)
+    changed = rounded_copy(mlp) if was_rounded else copy.deepcopy(mlp)
+    other = Adapted(mlp.fc2.in_features, WIDTH).requires_grad_(requires_grad=False)
+    changed.fc2 = other
+    rounded, x = rounded_copy(changed), tokens(4)
 
     assert type(rounded.fc1) is Int8Linear
-    expected = x + mlp.fc2(nn.functional.gelu(rounded.fc1(mlp.norm(x))))
+    expected = x + other(nn.functional.gelu(rounded.fc1(mlp.norm(x))))
     torch.testing.assert_close(through(rounded, x), expected, rtol=0, atol=0)
 
 
