@@ -12,7 +12,8 @@ import torch
 from backend.errors import BadWeights
 from backend.sam.layers.int8_linear import activation_bits
 
-_ROUNDED = 2  # counts up when numbers are rounded to whole ones in another way; 2: ranges from the weights (Int8Mlp)
+# By bits: counts up when numbers are rounded to whole ones in another way. 2: with ranges from the weights (Int8Mlp).
+_ROUNDED = {7: 1, 8: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Arithmetic:
     @property
     def key(self) -> str:
         """For the keys of embeddings: those of one key are alike, also if another release made them."""
-        return self.name if self.bits is None else f"{self.name}-{_ROUNDED}"
+        edition = 1 if self.bits is None else _ROUNDED[self.bits]
+        return self.name if edition == 1 else f"{self.name}-{edition}"
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

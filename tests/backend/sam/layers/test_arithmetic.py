@@ -110,6 +110,7 @@ def test_every_arithmetic_has_a_name_of_its_own_for_the_keys_of_embeddings() -> 
 def test_embeddings_that_an_earlier_release_rounded_otherwise_have_another_key() -> None:
     assert Arithmetic(torch.float32, 8).key not in {"int8-float32", Arithmetic(torch.float32, 8).name}
     assert Arithmetic(torch.bfloat16).key == "bfloat16"
+    assert Arithmetic(torch.float32, 7).key == "int7-float32"
 
 
 def test_int8_is_refused_on_a_device_without_it() -> None:
