@@ -132,7 +132,7 @@ class TrainingContext:
         return measure(
             Cleaned(predictor, self.config.specks_px),
             samples,
-            embedding=self.embeddings.by(predictor.base),
+            embedding=self.embeddings.suiting(predictor),
             clicks=self.config.evaluation_clicks,
             on_image=lambda done: self.progress("evaluating", model=who, done=done, total=len(samples)),
         )

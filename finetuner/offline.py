@@ -204,7 +204,8 @@ def _compare(
         if checkpoint is not None
     }
     figures = compared.figures(context.config, calibration=candidate.predictor.calibration).with_semantic(**semantic)
-    outside = count_outside(candidate.predictor, held_out, embedding=context.embeddings)
+    embeddings = context.embeddings.suiting(candidate.predictor)
+    outside = count_outside(candidate.predictor, held_out, embedding=embeddings)
     answered = outside_sentences(outside, of=len({sample.image_sha256 for sample in held_out}))
     return Evaluation(**dict(figures), note="; ".join((*note, *told, *answered)) or None)
 
@@ -215,7 +216,7 @@ def _measure(
     return measure(
         Cleaned(predictor, context.config.specks_px),
         held_out,
-        embedding=context.embeddings.by(predictor.base),
+        embedding=context.embeddings.suiting(predictor),
         clicks=clicks,
         on_image=lambda done: context.progress("evaluating", model=predictor.version, done=done, total=len(held_out)),
     )

@@ -4,7 +4,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -211,7 +211,10 @@ class _Folder:
         from backend.sam.predictor import encode
 
         picture = open_image(self.folder.read(image.uri), max_pixels=self.max_pixels)
-        return encode(self.predictor.base, picture, crop=crop)
+        embedding = encode(self.predictor.base, picture, crop=crop)
+        if crop is not None or (outside := self.predictor.outside) is None:
+            return embedding
+        return replace(embedding, by_base=lambda: encode(outside.predictor.base, picture))
 
     def decode(self, work: Callable[[], T], **_: object) -> T:
         """Return the work's result."""

@@ -57,7 +57,7 @@ def automatic_masks(
     run: Callable[[Callable[[], Rivals]], Rivals] = lambda work: work(),
 ) -> tuple[PredictedMask, ...]:
     """As `automatic_candidates`, with masks in the frame of the upright image, and for any predictor."""
-    suited = predictor.choose_for(embedding)
+    suited, embedding = predictor.suit(embedding)
     candidates = automatic_candidates(suited, embedding, rules=rules, until_s=until_s, run=run)
     return suited.masks_of(candidates, embedding)
 
@@ -75,7 +75,7 @@ def automatic_candidates(
     Every click of a grid gives two candidates, the single mask and the small reading (see `policy`).
 
     Args:
-        predictor: decodes; `Predictor.choose_for` has chosen it for the image.
+        predictor: decodes; `Predictor.suit` has chosen it for the image.
         embedding: of the image, by the encoder of the predictor's base.
         rules: where to click, and which candidates to return.
         until_s: when to stop, on the clock `time.monotonic`; the objects of the clicks until then are returned.

@@ -174,7 +174,7 @@ class Predictor:
     def choose_for(self, embedding: Embedding) -> "Predictor":
         """Choose the predictor that answers this image and all crops of it.
 
-        `decode` calls this by itself. A caller of `candidates` and `masks_of` calls it once, for both.
+        `decode` and `suit` call this by themselves.
 
         Args:
             embedding: of the whole image, by the encoder of `base`.
@@ -186,6 +186,28 @@ class Predictor:
             return self.trained
         return self.outside.predictor
 
+    def suit(self, embedding: Embedding) -> "tuple[Predictor, Embedding]":
+        """Choose the predictor that answers this image, and return it with the embedding that it decodes.
+
+        `decode` calls this by itself. A caller of `candidates` and `masks_of` calls it once, for both.
+
+        Args:
+            embedding: of the whole image, by the encoder of `base`.
+
+        Returns:
+            What `choose_for` returns, and the image's embedding by that predictor's encoder: `embedding` itself, or, if
+            the encoder has an adapter and the base answers, what its `by_base` returns.
+
+        Raises:
+            ValueError: the base answers, but the embedding has no `by_base`.
+        """
+        predictor = self.choose_for(embedding)
+        if predictor.base.encoder_fingerprint == self.base.encoder_fingerprint:
+            return predictor, embedding
+        if embedding.by_base is None:
+            raise ValueError(f"{self.version} lets the base answer this image, whose embedding lacks `by_base`")
+        return predictor, embedding.by_base()
+
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
         """Answer prompts for one image, every prompt as if it were alone.
 
@@ -194,7 +216,7 @@ class Predictor:
 
         Args:
             embedding: of the image, by the encoder of `base`. If it has `encode_tile`, and this predictor has a
-                magnification, tiles of the image answer.
+                magnification, tiles of the image answer. With an adapter and a domain it needs `by_base`.
             prompts: in image px; may be empty.
 
         Returns:
@@ -203,7 +225,7 @@ class Predictor:
         Raises:
             BadInput: a prompt is empty, or has a mask of another size than the image.
         """
-        suited = self.choose_for(embedding)
+        suited, embedding = self.suit(embedding)
         if suited.magnification is None or embedding.encode_tile is None:
             return suited.decode_whole(embedding, prompts)
         return decode_in_tiles(

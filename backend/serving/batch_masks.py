@@ -122,7 +122,7 @@ class BatchMasks:
         return has_rectangles(image.task, model_version=self.snapshot.version)
 
     def _from_rectangles(self, image: TaskImage) -> Iterator[PlacedMask]:
-        embedding = self._embed(image)
+        predictor, embedding = self.snapshot.predictor.suit(self._embed(image))
         prompts = rectangles_of_task(
             image.task,
             height_px=embedding.height_px,
@@ -134,7 +134,6 @@ class BatchMasks:
         note = _TOO_MANY if len(prompts) > MOST_RECTANGLES else None
         prompts = tuple(prompt for prompt in prompts[:MOST_RECTANGLES] if _can_label(prompt, image.config))
         outputs = [output_of(prompt, image.config) for prompt in prompts]
-        predictor = self.snapshot.predictor.choose_for(embedding)
         decode = decode_closer(
             lambda part, some: self._decode(lambda: predictor.decode_whole(part, some)),
             predictor,
@@ -145,12 +144,13 @@ class BatchMasks:
         return (PlacedMask(output, mask, note=told) for output, mask, told in zip(outputs, masks, notes, strict=False))
 
     def _from_semantic(self, image: TaskImage, head: SemanticHead) -> Iterator[PlacedMask]:
-        embedding, predictor = self._embed(image), self.snapshot.predictor
-        maps = self._decode(lambda: semantic_maps(head, embedding, base=predictor.base))
+        seen, predictor = self._embed(image), self.snapshot.predictor
+        maps = self._decode(lambda: semantic_maps(head, seen, base=predictor.base))
+        suited, embedding = predictor.suit(seen)
         objects = iterate_semantic_masks(
             maps,
             rules=replace(self.semantic, most=min(self.semantic.most, most_masks(embedding))),
-            ask=draw_with(predictor.choose_for(embedding), embedding, run=self._decode),
+            ask=draw_with(suited, embedding, run=self._decode),
             height_px=embedding.height_px,
             width_px=embedding.width_px,
         )
@@ -162,8 +162,7 @@ class BatchMasks:
 
     def _from_nothing(self, image: TaskImage, rules: AutomaticRules) -> Iterator[PlacedMask]:
         output = _only_output(image.config)
-        embedding = self._embed(image)
-        predictor = self.snapshot.predictor.choose_for(embedding)
+        predictor, embedding = self.snapshot.predictor.suit(self._embed(image))
         rules = replace(rules, most=min(rules.most, most_masks(embedding)))
         candidates = automatic_candidates(predictor, embedding, rules=rules, until_s=self.until_s, run=self._decode)
         # The clearest masks come first, so the rest may be left out.

@@ -92,8 +92,8 @@ class Clicks:
         return answer
 
     def _place_masks(self, project: "_Decoder", context: Context) -> Iterator[PlacedMask]:
-        embedding, config = project.embed(), project.image.config
-        decoder = project.choose_for(embedding)
+        decoder, embedding = project.suit(project.embed())
+        config = decoder.image.config
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         prompts = prompts_from_context(context, config=config, task=decoder.image.task, **size)
         outputs = [output_of(prompt, config) for prompt in prompts]
@@ -135,10 +135,10 @@ class _Decoder:
     snapshot: Snapshot = field(kw_only=True)
     until_s: float = field(kw_only=True)
 
-    def choose_for(self, embedding: Embedding) -> "_Decoder":
-        """Return a decoder with the predictor that answers the image of this embedding, and every crop of it."""
-        suited = self.snapshot.predictor.choose_for(embedding)
-        return replace(self, snapshot=replace(self.snapshot, predictor=suited))
+    def suit(self, embedding: Embedding) -> "tuple[_Decoder, Embedding]":
+        """Return a decoder with the predictor that answers this image and all crops of it, and what it decodes."""
+        suited, embedding = self.snapshot.predictor.suit(embedding)
+        return replace(self, snapshot=replace(self.snapshot, predictor=suited)), embedding
 
     def embed(self, crop: Crop | None = None) -> Embedding:
         """Embed the task's image, or a part of it (image px)."""

@@ -1,7 +1,8 @@
 """Encodes images and decodes prompts: lanes, tiers of embeddings, and the encoder behind them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 from backend.masks.crop import Crop
@@ -30,6 +31,7 @@ class Machine(Protocol):
     ) -> Embedding:
         """Embed a task's image, or a part of it (image px), with the snapshot's encoder.
 
+        Where the base may have to answer instead of an adapter's version, the image's embedding has `by_base`.
         `until_s` (monotonic) is when nobody waits for the embedding any more.
         """
 
@@ -55,8 +57,12 @@ class ServerMachine:
         self, image: TaskImage, *, snapshot: Snapshot, priority: Priority, until_s: float, crop: Crop | None = None
     ) -> Embedding:
         """As `Machine.embed`, from the nearest tier. Raises as `TaskEmbeddings.of`."""
-        embeddings = self.embeddings.by(snapshot.predictor.base)
-        return embeddings.of(image, priority=priority, until_s=until_s, crop=crop)
+        predictor = snapshot.predictor
+        embedding = self.embeddings.by(predictor.base).of(image, priority=priority, until_s=until_s, crop=crop)
+        if crop is not None or predictor.outside is None:
+            return embedding
+        plain = self.embeddings.by(predictor.outside.predictor.base)
+        return replace(embedding, by_base=partial(plain.of, image, priority=priority, until_s=until_s))
 
     def decode(self, work: Callable[[], T], *, priority: Priority, until_s: float, owner: int | None = None) -> T:
         """As `Machine.decode`. Raises Busy if the work was not done in time, and whatever the work raises."""

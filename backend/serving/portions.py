@@ -32,7 +32,7 @@ def decode_closer(decode: Decode, predictor: Predictor, *, encode_crop: Callable
 
     Args:
         decode: answers prompts from one embedding.
-        predictor: answers the image, as `Predictor.choose_for` returns it.
+        predictor: answers the image, as `Predictor.suit` returns it.
         encode_crop: embeds a part of the same image.
     """
     if (magnification := predictor.magnification) is None:

@@ -124,7 +124,7 @@ class TrainingSettings(SettingsGroup):
     outside: Annotated[str, one_of(*bounds.OUTSIDE)] = setting(
         "SAMLOOP_OUTSIDE",
         "what answers on images that look unlike everything the project has learnt from; base: the base model, which "
-        "has forgotten nothing (method decoder only); trained: the trained version",
+        "has forgotten nothing; trained: the trained version",
         default="base",
     )
     save_seconds: Annotated[float, number(Bounds(0, 3600))] = setting(

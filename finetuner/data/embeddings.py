@@ -1,5 +1,6 @@
 """Provides embeddings of samples: an image is encoded once for all trainings on this machine, and cached on disk."""
 
+import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from backend.masks.crop import Crop, Tile
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halve, widen
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import Embedding, encode
+from backend.sam.predictor import Embedding, Predictor, encode
 from finetuner.data.sample import Sample
 from finetuner.data.views import View
 from finetuner.patience import is_passing, read_patiently
@@ -43,18 +44,22 @@ class Embeddings:
     ) -> None:
         self._base, self._disk, self._max_pixels, self._most_pictures = base, disk, max_pixels, most_pictures
         self._near = MemoryEmbeddings(_DEVICE_BYTES)
+        self._plain: Embeddings | None = None
         self._sources: dict[str, Callable[[], bytes]] = {}
         self._pictures: OrderedDict[tuple[str, View], Image.Image] = OrderedDict()
 
     def __call__(self, sample: Sample) -> Embedding:
-        """The sample's embedding, encoded now if the cache does not have it (any more). It encodes tiles of the image.
+        """The sample's embedding, encoded now if the cache does not have it (any more).
+
+        It encodes tiles of the image, and the image by the base where that may have to answer (`suiting`).
 
         Raises:
             NothingToLearn: neither the embedding nor the unchanged image can be read.
             Unavailable: the image cannot be read at the moment.
         """
         encode_tile = partial(self._encode_tile, sample) if sample.view.is_identity else None
-        return replace(self._find(sample), encode_tile=encode_tile)
+        by_base = None if self._plain is None else partial(self._plain, sample)
+        return replace(self._find(sample), encode_tile=encode_tile, by_base=by_base)
 
     def _encode_tile(self, sample: Sample, tile: Tile) -> Embedding:
         return self._find(sample, crop=tile.crop(sample.height_px, sample.width_px))
@@ -79,6 +84,15 @@ class Embeddings:
         other = Embeddings(base, disk=self._disk, max_pixels=self._max_pixels, most_pictures=self._most_pictures)
         other._sources, other._pictures = self._sources, self._pictures
         return other
+
+    def suiting(self, predictor: Predictor) -> "Embeddings":
+        """The embeddings that the predictor decodes: by its encoder, and by the base's outside of its domain."""
+        own = self.by(predictor.base)
+        if predictor.outside is None or (plain := self.by(predictor.outside.predictor.base)) is own:
+            return own
+        both = copy.copy(own)
+        both._plain = plain  # noqa: SLF001 - a copy of its own
+        return both
 
     def picture(self, sample: Sample) -> Image.Image:
         """The sample's RGB image, scaled to the size on the encoder's canvas; the last stay in memory.

@@ -42,25 +42,25 @@ def with_outside(
         predictor: the trained model.
         samples: the samples that it has learnt from.
         plain: a predictor that serves the base.
-        embedding: returns a sample's embedding by the base's encoder.
-        folder: caches directions of everyday photographs; None leaves the predictor as it is.
+        embedding: returns a sample's embedding by the predictor's encoder.
+        folder: caches what the base's encoder sees in everyday photographs; None leaves the predictor as it is.
 
     Returns:
-        The predictor with its domain. Without a domain, so that it answers all images, if its encoder has an adapter
-        (the base would need its own embedding), if it has learnt from fewer than four images, or if scikit-image, which
-        contains the photographs, is not installed.
+        The predictor with its domain. Without a domain, so that it answers all images, if it has learnt from fewer than
+        four images, or if scikit-image, which contains some of the photographs, is not installed.
     """
     images = {sample.image_sha256: sample for sample in samples}
-    if folder is None or predictor.base is not plain.base or len(images) < _LEAST_IMAGES:
+    if folder is None or len(images) < _LEAST_IMAGES:
         return predictor
+    is_adapted = predictor.base.encoder_fingerprint != plain.base.encoder_fingerprint
     try:
-        others = everyday_directions(plain.base, folder=folder)
+        others = everyday_directions(predictor.base, folder=None if is_adapted else folder)
     except (Unavailable, OSError) as fault:
         log.warning("the trained decoder answers all images: %s", fault, extra={"event": "domain.failed"})
         return predictor
     # In the order of digests, which does not depend on the kind of image.
     some = [images[digest] for digest in sorted(images)[:MOST_DIRECTIONS]]
-    frame = plain.base.frame
+    frame = predictor.base.frame
     learnt = torch.stack([direction_of(embedding(sample), frame=frame) for sample in some])
     domain = Domain(learnt=learnt, others=others, radius=_radius(learnt))
     return replace(predictor, outside=Outside(domain, plain))
@@ -72,7 +72,7 @@ def count_outside(predictor: Predictor, samples: Sequence[Sample], *, embedding:
     Args:
         predictor: the trained model.
         samples: the images; an image of several samples counts once.
-        embedding: returns a sample's embedding by the base's encoder.
+        embedding: returns a sample's embedding by the predictor's encoder.
     """
     if predictor.outside is None:
         return 0

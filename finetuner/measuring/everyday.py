@@ -32,15 +32,19 @@ IN_PARTS = ("camera.png", "motorcycle_left.png")  # of scikit-image
 _DIRECTIONS = "directions"
 
 
-def everyday_directions(base: BaseModel, *, folder: Path) -> Float[Tensor, "34 c"]:
+def everyday_directions(base: BaseModel, *, folder: Path | None) -> Float[Tensor, "34 c"]:
     """Return directions (`direction_of`) of photographs of everyday things: 24 whole, two whole and in four parts.
 
-    They are kept in `folder` for each encoder.
+    Args:
+        base: has the encoder.
+        folder: keeps them for every encoder; None keeps nothing, for an encoder that only one training has.
 
     Raises:
         Unavailable: scikit-image is not installed.
         OSError: the folder cannot be written.
     """
+    if folder is None:
+        return _look_at_photographs(base)
     path = folder / f"{_DIRECTIONS}-{key_of([KODAK_NAMES, IN_PARTS, base.encoder_fingerprint])}.safetensors"
     try:
         return safetensors.torch.load(path.read_bytes())[_DIRECTIONS]
@@ -48,11 +52,15 @@ def everyday_directions(base: BaseModel, *, folder: Path) -> Float[Tensor, "34 c
         pass
     except (OSError, SafetensorError, KeyError) as fault:
         log.warning("%s is damaged: %s", path, fault, extra={"event": "generic.damaged"})
-    seen = (encode(base, image) for image in _photographs())
-    directions = torch.stack([direction_of(embedding, frame=base.frame) for embedding in seen])
+    directions = _look_at_photographs(base)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, safetensors.torch.save({_DIRECTIONS: directions}), is_synced=False)
     return directions
+
+
+def _look_at_photographs(base: BaseModel) -> Float[Tensor, "34 c"]:
+    seen = (encode(base, image) for image in _photographs())
+    return torch.stack([direction_of(embedding, frame=base.frame) for embedding in seen])
 
 
 def _photographs() -> Iterator[Image.Image]:

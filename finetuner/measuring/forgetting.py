@@ -62,7 +62,7 @@ def _measure(
             )
         measured = partial(measure, samples=samples, clicks=0)
         before = measured(Cleaned(plain, config.specks_px), embedding=embeddings)
-        after = measured(Cleaned(candidate, config.specks_px), embedding=embeddings.by(candidate.base))
+        after = measured(Cleaned(candidate, config.specks_px), embedding=embeddings.suiting(candidate))
     except (SamloopError, OSError) as fault:
         log.warning("forgetting was not measured: %s", fault, extra={"event": "forgetting.failed"})
         return ForgettingMetrics(sentence=f"Forgetting was not measured: {fault}")

@@ -58,7 +58,7 @@ def compare(trained: Trained, *, dataset: Dataset, served: Served, context: Trai
 def fit_calibration(predictor: Predictor, dataset: Dataset, *, context: TrainingContext) -> Calibration | None:
     """Fit the calibration on validation images if they have enough objects, else on training images, if those do."""
     _, validating = validation_part(dataset.train, config=context.config)
-    embedding, cleaned = context.embeddings.by(predictor.base), Cleaned(predictor, context.config.specks_px)
+    embedding, cleaned = context.embeddings.suiting(predictor), Cleaned(predictor, context.config.specks_px)
     calibration = calibrate(cleaned, validating, embedding=embedding) if validating else None
     return calibration or calibrate(cleaned, dataset.train, embedding=embedding)
 

@@ -78,7 +78,8 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
             predictor = replace(predictor, magnification=magnification)
             if training.held_out:
                 measured += context.measure(predictor, training.held_out, who="candidate")
-                outside += count_outside(predictor, training.held_out, embedding=context.embeddings)
+                embeddings = context.embeddings.by(predictor.base)
+                outside += count_outside(predictor, training.held_out, embedding=embeddings)
     return Trained(
         method=method,
         measured=tuple(measured),
@@ -104,16 +105,17 @@ def _choose_magnification(dataset: Dataset, *, plain: Predictor, context: Traini
 
 def _predictor(method: Method, training: Training, *, plain: Predictor, context: TrainingContext) -> Predictor:
     predictor = method.predictor(version="candidate")
+    embeddings = context.embeddings.by(predictor.base)
     chosen = with_measured_policy(
         predictor,
         training.train,
         plain=plain,
-        embedding=context.embeddings.by(predictor.base),
+        embedding=embeddings,
         specks_px=context.config.specks_px,
     )
     if context.config.outside != "base":
         return chosen
-    return with_outside(chosen, training.train, plain=plain, embedding=context.embeddings, folder=context.generic_in)
+    return with_outside(chosen, training.train, plain=plain, embedding=embeddings, folder=context.generic_in)
 
 
 def _begin(

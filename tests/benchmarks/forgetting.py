@@ -63,7 +63,7 @@ def trained_row(context: TrainingContext, dataset: Dataset, before: tuple[Measur
     visited = mix(dataset.train, replayed, share=config.replay)
     *_, last = Trainer(method, visited, config=config, embedding=seen).steps()
     took_s, candidate = time.process_time() - began_s, method.predictor(version="candidate")
-    after = measure(candidate, dataset.held_out, embedding=context.embeddings.by(candidate.base), clicks=0)
+    after = measure(candidate, dataset.held_out, embedding=context.embeddings.suiting(candidate), clicks=0)
     learnt = comparison(before, after, intervals=differences(before, after)).to_json()
     measured = measure_forgetting(candidate, **others)
     assert measured is not None, "the config asks for it"

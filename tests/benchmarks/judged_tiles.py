@@ -76,7 +76,7 @@ def rows(predictor: Predictor, samples: Sequence[Sample], *, context: TrainingCo
             for item in sample.objects
             for prompt in (Prompt(clicks=(farthest_inner_point(item),)), Prompt(box=item.box))
         ]
-        masks = predictor.decode(context.embeddings.by(predictor.base)(sample), prompts)
+        masks = predictor.decode(context.embeddings.suiting(predictor)(sample), prompts)
         items = [item for item in sample.objects for _ in range(2)]
         for prompt, mask, item in zip(prompts, masks, items, strict=True):
             kind, length = "point" if prompt.box is None else "box", max(item.crop_shape) / max(mask.mask.shape)

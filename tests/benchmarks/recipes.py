@@ -96,7 +96,7 @@ class Bench:
         self, predictor: Predictor, train: Sequence[Sample], held_out: Sequence[Sample], photographs: Sequence[Sample]
     ) -> Predictor:
         """The predictor with the domain of what it has learnt from; says how many images the base answers."""
-        embedding, folder = self.context.embeddings, self.context.generic_in
+        embedding, folder = self.context.embeddings.by(predictor.base), self.context.generic_in
         plain = base_predictor(self.context.base)
         routed = with_outside(predictor, train, plain=plain, embedding=embedding, folder=folder)
         counts = (
@@ -108,7 +108,7 @@ class Bench:
 
     def rows(self, predictor: Any, samples: Sequence[Sample]) -> list[Row]:
         """Image, prompt, IoU and Boundary IoU of every object."""
-        found = measure(predictor, samples, embedding=self.context.embeddings.by(predictor.base), clicks=0)
+        found = measure(predictor, samples, embedding=self.context.embeddings.suiting(predictor), clicks=0)
         return [(mask.image_sha256, mask.prompt, mask.values["iou"], mask.values["boundary_iou"]) for mask in found]
 
 

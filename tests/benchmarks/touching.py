@@ -59,7 +59,7 @@ def main(export: Path, images: Path, checkpoint: Path) -> None:
     held_out = assemble(samples, share=context.config.held_out_share, exclusions=context.exclusions).held_out
     predictor = predictor_of(context.base, checkpoint)
     assert predictor.semantic is not None, "the checkpoint has no semantic head that may be served"
-    embedding = context.embeddings.by(predictor.base)
+    embedding = context.embeddings.suiting(predictor)
     for clicks in (False, True):
         ious: list[np.ndarray] = []
         counted = objects = 0

@@ -19,6 +19,8 @@ class Embedding:
         width_px: of the upright image.
         finer: maps of more rows and columns, for a family whose decoder has skips; empty for most families.
         encode_tile: embeds a tile of the same image by the same encoder; None where only the maps are at hand.
+        by_base: embeds the same image by the encoder without its adapter; None where only the maps are at hand, or
+            where the encoder has no adapter.
     """
 
     features: Float[Tensor, "1 c rows cols"] = field(repr=False)
@@ -26,6 +28,7 @@ class Embedding:
     width_px: int
     finer: tuple[Float[Tensor, "1 _ _ _"], ...] = field(default=(), repr=False)
     encode_tile: Callable[[Tile], "Embedding"] | None = field(default=None, repr=False, compare=False)
+    by_base: Callable[[], "Embedding"] | None = field(default=None, repr=False, compare=False)
 
     @property
     def maps(self) -> tuple[Float[Tensor, "1 _ _ _"], ...]:

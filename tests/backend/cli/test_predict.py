@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,18 +20,21 @@ import torch
 from fakes.studio_setup import StudioSetup
 from PIL import Image
 from support.checkpoints import make_manifest
+from support.domains import set_apart
 from support.waiting import wait_until
 from typer.testing import CliRunner
 
 from backend.__main__ import app
 from backend.cli import predict
 from backend.cli.demo.label_studio import LabelStudioProcess
+from backend.cli.predict import _Folder
 from backend.errors import BadCheckpoint, BadInput
+from backend.images.folder import ImageFolder
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.registry.checkpoint import read_manifest, write_checkpoint
 from backend.registry.metrics import CheckpointMetrics, SemanticMetrics
-from backend.sam.loading import decoder_bytes, load_base, new_head
-from backend.sam.predictor import PredictedMask, encode, predictor_of
+from backend.sam.loading import BaseModel, decoder_bytes, load_base, new_head
+from backend.sam.predictor import PredictedMask, base_predictor, encode, predictor_of
 from backend.sam.scoring import task_score
 from backend.sam.semantic.head import SemanticHead, with_semantic
 from backend.sam.semantic.objects import SemanticRules, semantic_maps, semantic_masks
@@ -200,6 +205,20 @@ def test_without_a_semantic_head_all_that_stands_out_is_predicted_and_that_is_sa
     said, tasks = predicted(folder)
     assert len(tasks) == 3
     assert "automatic masks: it has no semantic head" in said
+
+
+def test_an_image_outside_the_domain_of_an_adapter_is_seen_by_the_base_too(folder: Path, tiny_base: BaseModel) -> None:
+    image: Any = SimpleNamespace(uri="a.png")
+    seen = encode(tiny_base, Image.open(folder / "images" / "a.png"))
+    adapted = replace(base_predictor(tiny_base), base=replace(tiny_base, encoder_fingerprint="adapted"))
+    apart = set_apart(adapted, inside=seen, elsewhere=seen, plain=base_predictor(tiny_base))
+    apart, alone = (
+        _Folder(predictor, ImageFolder(folder / "images"), max_pixels=10**6).embed(image)
+        for predictor in (apart, adapted)
+    )
+    assert apart.by_base is not None
+    assert torch.equal(apart.by_base().features, seen.features)
+    assert alone.by_base is None
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from support.domains import set_apart
 
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.automatic import AutomaticRules, automatic_masks
 from backend.sam.canvas import mask_of_logits
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import SAM_FRAME, Frame
@@ -39,6 +40,7 @@ def noise(seed: int, *, height: int = 300, width: int = 400) -> Image.Image:
     return Image.fromarray(values).resize((width, height))
 
 
+EAGER = AutomaticRules(points=3, least_score=0.0, least_area=0.0, most_area=1.0, most=5)
 ELSEWHERE = Image.new("RGB", (400, 300), (200, 40, 90))
 
 
@@ -294,6 +296,23 @@ def test_the_base_answers_images_outside_the_domain_to_the_last_bit(
     assert [answer.score for answer in both.decode(embedding, prompts)] != [
         answer.score for answer in base_predictor(tiny_base).decode(embedding, prompts)
     ]
+
+
+def test_outside_the_domain_of_an_adapter_the_base_answers_from_an_embedding_of_its_own(
+    both: Predictor, embedding: Embedding, tiny_base: BaseModel
+) -> None:
+    """What the adapter's encoder sees only tells that the image is none of the project's."""
+    plain, elsewhere = base_predictor(tiny_base), encode(tiny_base, ELSEWHERE)
+    adapted = replace(both.trained, base=replace(tiny_base, encoder_fingerprint="adapted"))
+    apart = set_apart(adapted, inside=embedding, elsewhere=elsewhere, plain=plain)
+    by_base = encode(tiny_base, noise(1))
+    seen = replace(elsewhere, by_base=lambda: by_base)
+    assert_same_masks(apart.decode(seen, KINDS), plain.decode(by_base, KINDS))
+    assert_same_masks(automatic_masks(apart, seen, rules=EAGER), automatic_masks(plain, by_base, rules=EAGER))
+    assert_same_masks(apart.decode(embedding, KINDS), both.trained.decode(embedding, KINDS))
+    assert apart.suit(embedding)[1] is embedding
+    with pytest.raises(ValueError, match="lacks `by_base`"):
+        apart.decode(elsewhere, KINDS)
 
 
 def test_what_suits_an_image_answers_all_crops_of_it(

@@ -237,7 +237,8 @@ def test_a_crop_is_answered_by_what_answers_its_image(tiny_base: BaseModel) -> N
         (elsewhere, inside, base_predictor(tiny_base)),
     ):
         project = _Decoder(Here(), image=image, snapshot=Snapshot("v1", apart, number=1), until_s=0.0)
-        decoder = project.choose_for(whole)
+        decoder, seen = project.suit(whole)
+        assert seen is whole, "one encoder is enough"
         assert decoder.snapshot.version == "v1"
         (found,), (expected,) = decoder.decode(crop, click), answers.decode(crop, click)
         assert found.predicted_iou == expected.predicted_iou

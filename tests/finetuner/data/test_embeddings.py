@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.domains import set_apart
 from support.pictures import encode_image
 
 from backend.errors import NothingToLearn, Unavailable, Upstream
@@ -18,7 +19,7 @@ from backend.masks.crop import list_tiles
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import encode
+from backend.sam.predictor import base_predictor, encode
 from backend.serving.embeddings.store import EmbeddingStore
 from backend.serving.turns.lanes import Lane
 from backend.serving.turns.traffic import Priority, Traffic
@@ -138,6 +139,25 @@ def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kep
     other = replace(tiny_base, encoder_fingerprint="another")
     assert embeddings.by(tiny_base) is embeddings
     assert embeddings.by(other).picture(samples[1]) is embeddings.picture(samples[1])
+
+
+def test_an_adapters_version_with_a_domain_gets_the_bases_embeddings_too(
+    tiny_base: BaseModel, disk: DiskEmbeddings
+) -> None:
+    embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
+    embeddings.ensure(SHA256, DATA, again=lambda: DATA)
+    seen = embeddings(SAMPLE)
+    adapted = replace(base_predictor(tiny_base), base=replace(tiny_base, encoder_fingerprint="adapted"))
+    apart = set_apart(adapted, inside=seen, elsewhere=seen, plain=base_predictor(tiny_base))
+    both = embeddings.suiting(apart)
+    by_base = both(SAMPLE).by_base
+    assert by_base is not None
+    assert torch.equal(by_base().features, seen.features)
+    assert by_base().encode_tile is not None
+    # Nobody needs them where one encoder sees for both, or where the version answers all images.
+    assert embeddings.suiting(set_apart(base_predictor(tiny_base), inside=seen, elsewhere=seen)) is embeddings
+    assert embeddings.suiting(adapted)(SAMPLE).by_base is None
+    assert both.suiting(adapted)(SAMPLE).by_base is not None, "what is shared has changed"
 
 
 def test_a_tile_is_encoded_as_an_image_of_its_own_and_once_for_trainings_and_clicks(

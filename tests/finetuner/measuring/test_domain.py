@@ -104,11 +104,22 @@ def test_without_enough_to_tell_by_the_trained_decoder_answers_all(
     assert with_outside(trained, learnt, plain=plain, embedding=seen, folder=folder) is trained
 
 
-def test_an_adapter_in_the_encoder_leaves_the_base_no_embedding(
-    trained: Predictor, plain: Predictor, seen: Seen, tmp_path: Path
+def test_with_an_adapter_the_border_is_drawn_by_its_own_encoder_which_no_later_training_has(
+    trained: Predictor, plain: Predictor, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked = []
+
+    def look(base: BaseModel, *, folder: Path | None) -> torch.Tensor:
+        asked.append((base.encoder_fingerprint, folder))
+        return at(base, 90)[None]
+
+    monkeypatch.setattr(measured, "everyday_directions", look)
     adapted = replace(trained, base=replace(trained.base, encoder_fingerprint="adapted"))
-    assert with_outside(adapted, images(0, 1, 2, 3), plain=plain, embedding=seen, folder=tmp_path) is adapted
+    for predictor in (trained, adapted):
+        found = with_outside(predictor, images(0, 1, 2, 3), plain=plain, embedding=seen, folder=tmp_path)
+        assert found.choose_for(seen(*images(1))).version == "trained"
+        assert found.choose_for(seen(*images(90))) is plain
+    assert asked == [(plain.base.encoder_fingerprint, tmp_path), ("adapted", None)]
 
 
 @pytest.fixture

@@ -46,6 +46,9 @@ def test_everyday_photographs_are_encoded_once_for_each_encoder(
     everyday_directions(replace(lively_base, encoder_fingerprint="other"), folder=tmp_path)
     assert encoded[34:] == ["other"] * 34
 
+    assert torch.equal(everyday_directions(lively_base, folder=None), first)
+    assert encoded[68:] == [lively_base.encoder_fingerprint] * 34, "they were kept somewhere"
+
     for path in tmp_path.iterdir():
         path.write_bytes(b"torn")
     assert torch.equal(everyday_directions(lively_base, folder=tmp_path), first)

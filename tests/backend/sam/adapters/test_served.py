@@ -21,14 +21,15 @@ from torch import Tensor
 from backend.errors import BadCheckpoint
 from backend.images.source import open_image
 from backend.labelstudio.controls.regions import mask_of_region
-from backend.masks.prompt import Click, Prompt
+from backend.masks.prompt import Box, Click, Prompt
 from backend.registry.checkpoint import Manifest, write_checkpoint
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import Recipe
+from backend.registry.metrics import CheckpointMetrics, Recipe
 from backend.sam.adapters.served import CONV_LORA, LORA, list_shapes
+from backend.sam.embeddings.domain import Domain, direction_of, with_domain
 from backend.sam.embeddings.memory import halve, widen
 from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, load_base
-from backend.sam.predictor import Predictor, encode, predictor_of
+from backend.sam.predictor import Predictor, base_predictor, encode, predictor_of
 from backend.server.app import create_app
 from backend.serving.slot import ModelSlot
 from backend.settings import Settings
@@ -38,8 +39,10 @@ METHODS = (LORA, CONV_LORA)
 TAGS = (
     '<View><Image name="image" value="$image"/>'
     '<BrushLabels name="out" toName="image"><Label value="Coin"/></BrushLabels>'
+    '<RectangleLabels name="box" toName="image"><Label value="Coin"/></RectangleLabels>'
     '<KeyPointLabels name="kp" toName="image" smart="true"><Label value="Coin"/></KeyPointLabels></View>'
 )
+BOX = Prompt(box=Box(24.0, 8.0, 72.0, 56.0))
 Change = Callable[[dict[str, Tensor]], object]
 
 
@@ -155,15 +158,18 @@ def test_an_adapter_that_overflows_is_refused_before_it_is_served(
     assert "not finite" in slot.refused[version]
 
 
+def image_of(task: dict[str, Any]) -> Image.Image:
+    return open_image(base64.b64decode(task["data"]["image"].split(",")[1]), max_pixels=10**8)
+
+
 def expected_mask(predictor: Predictor, task: dict[str, Any], prompt: Prompt) -> np.ndarray:
     """As `samloop evaluate` computes it: its own encoder, rounded as every tier rounds."""
-    data = base64.b64decode(task["data"]["image"].split(",")[1])
-    embedding = widen(halve(encode(predictor.base, open_image(data, max_pixels=10**8))))
+    embedding = widen(halve(encode(predictor.base, image_of(task))))
     return predictor.decode(embedding, [prompt])[0].mask
 
 
-def picture() -> str:
-    blocks = np.random.default_rng(5).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+def picture(seed: int = 5) -> str:
+    blocks = np.random.default_rng(seed).integers(0, 255, (4, 6, 3), dtype=np.uint8)
     return write_data_uri(encode_image(Image.fromarray(blocks).resize((96, 64), Image.Resampling.NEAREST)))
 
 
@@ -174,11 +180,26 @@ def clicked(client: TestClient, task: dict[str, Any]) -> tuple[str, np.ndarray]:
     answer = client.post("/predict", json=body)
     assert answer.status_code == 200, answer.text
     (prediction,) = answer.json()["results"]
-    masks = [mask_of_region(region, height_px=64, width_px=96) for region in prediction["result"]]
+    return prediction["model_version"], union(prediction["result"])
+
+
+def boxed(client: TestClient, task: dict[str, Any]) -> np.ndarray:
+    """The mask that a batch draws in `BOX`."""
+    value = {"x": 25.0, "y": 12.5, "width": 50.0, "height": 75.0, "rotation": 0, "rectanglelabels": ["Coin"]}
+    size = {"original_width": 96, "original_height": 64, "image_rotation": 0}
+    region = {"type": "rectanglelabels", "from_name": "box", "to_name": "image", "value": value, **size}
+    drawn = {**task, "annotations": [{"result": [region]}]}
+    answer = client.post("/predict", json={"tasks": [drawn], "project": "1.1", "label_config": TAGS})
+    assert answer.status_code == 200, answer.text
+    (prediction,) = answer.json()["results"]
+    return union(prediction["result"])
+
+
+def union(regions: list[dict[str, Any]]) -> np.ndarray:
     found = np.zeros((64, 96), bool)
-    for mask in masks:
-        found |= mask
-    return prediction["model_version"], found
+    for region in regions:
+        found |= mask_of_region(region, height_px=64, width_px=96)
+    return found
 
 
 def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_of_the_evaluation(
@@ -212,6 +233,53 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
         registry.promote(1, None, reason="")
         _, again = _until(client, task, lively_dir.name)
         assert np.array_equal(again, plain)
+
+
+def test_the_base_answers_clicks_and_rectangles_on_images_outside_the_domain_of_an_adapter(
+    lively_dir: Path, tiny_base: BaseModel, manifest: Manifest, tmp_path: Path
+) -> None:
+    """Its encoder would see them with the adapter: the base's own embeddings are made for them."""
+    own, other = ({"id": number, "data": {"image": picture(seed)}} for number, seed in ((1, 5), (2, 6)))
+    adapted = predictor_of(tiny_base, _adapted(tiny_base, manifest, tmp_path / "alone"))
+    learnt, others = (
+        direction_of(encode(adapted.base, image_of(task)), frame=tiny_base.frame)[None] for task in (own, other)
+    )
+    domain = Domain(learnt=learnt, others=others, radius=0.0)
+    told = dataclasses.replace(
+        manifest,
+        method=LORA,
+        config=SIZES,
+        metrics=CheckpointMetrics.from_json({"domain": {"learnt": 1, "others": 1, "radius": 0.0}}),
+    )
+    registry = LocalRegistry(tmp_path / "models")
+    weights = with_domain(adapter_weights(tiny_base, LORA), domain)
+    version = registry.publish(1, weights=weights, manifest=told).version
+    registry.promote(1, version, reason="")
+    settings = Settings(
+        model=str(lively_dir),
+        device="cpu",
+        dtype="float32",
+        model_dir=tmp_path / "models",
+        cache_dir=tmp_path / "cache",
+        specks_px=0,
+    )
+    prompt, base = Prompt(clicks=(Click(x_px=38.4, y_px=32.0),)), base_predictor(tiny_base)
+    with TestClient(
+        create_app(settings, connection=connect_to_nobody(tmp_path)), base_url="http://localhost"
+    ) as client:
+        wait_until(lambda: client.get("/health").json()["model"] == "ready")
+        for task, answers in ((own, adapted), (other, base)):
+            asked, mask = _until(client, task, version)
+            assert asked == version
+            assert np.array_equal(mask, expected_mask(answers, task, prompt))
+            assert np.array_equal(boxed(client, task), expected_mask(answers, task, BOX))
+        assert not np.array_equal(mask, expected_mask(adapted, other, prompt))
+
+
+def _adapted(base: BaseModel, manifest: Manifest, folder: Path) -> Path:
+    told = dataclasses.replace(manifest, method=LORA, config=SIZES)
+    write_checkpoint(folder, weights=adapter_weights(base, LORA), manifest=told)
+    return folder
 
 
 def _until(client: TestClient, task: dict[str, Any], version: str) -> tuple[str, np.ndarray]:
