@@ -60,7 +60,7 @@ SETS = {
     "aerial": ("solar",),  # not the buildings, which both folds would show
     "food": ("food",),
 }
-BLOCKS = ("recipes", "tiles", "kinds")  # of docs/results.md
+BLOCKS = ("recipes", "tiles", "ultrasound", "kinds")  # of docs/results.md
 SHARES = (1.0, 0.9, 0.75)
 COARSE_TILES = "coarse tiles"
 TILES = "coarse and fine tiles"
@@ -245,7 +245,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
                 f"| {result['set']} | {recipe or 'the default'} | {result['decodes']} | {share} | {' | '.join(cells)} |"
             )
     commits = ", ".join(sorted({commit for result in results for commit in result["commit"].split(", ")}))
-    return "\n".join([*lines, "", f"`mobile-sam`, method `decoder`, seed 0. On {machine()}; commit {commits}."])
+    told = "`mobile-sam`, seed 0, method `decoder` unless the recipe names another"
+    return "\n".join([*lines, "", f"{told}. On {machine()}; commit {commits}."])
 
 
 def _cell(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, is_base: bool) -> str:

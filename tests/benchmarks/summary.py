@@ -34,8 +34,8 @@ def _method(title: str, row: str, *, is_compared: bool = True) -> Line:
     return Line(title, Cell("methods", row, "decoder"), base)
 
 
-def _other_nuclei(title: str, column: str) -> Line:
-    before, after = (Cell("tiles", "nuclei", column, share=share) for share in ("0", "0.75, as served"))
+def _served(title: str, column: str, *, block: str = "tiles", row: str = "nuclei") -> Line:
+    before, after = (Cell(block, row, column, share=share) for share in ("0", "0.75, as served"))
     return Line(title, after, before)
 
 
@@ -48,8 +48,10 @@ def _gpu(title: str, row: str) -> Line:
 
 
 LINES = (
-    _other_nuclei("nuclei on 40 other images, one click: IoU", "one click"),
-    _other_nuclei("nuclei on 40 other images, a box: IoU", "box"),
+    _served("nuclei on 40 other images, one click: IoU", "one click"),
+    _served("nuclei on 40 other images, a box: IoU", "box"),
+    _served("breast ultrasound, 30 images learnt, one click: IoU", "one click", block="ultrasound", row="lesions"),
+    _served("breast ultrasound, 30 images learnt, a box: IoU", "box", block="ultrasound", row="lesions"),
     _method("nuclei held out, one click: Boundary IoU", "one click, Boundary IoU"),
     _method("nuclei held out: clicks to IoU .85, at most 8", "clicks to IoU .85"),
     Line("nuclei, no prompt: mean IoU of the semantic head", Cell("semantic", "decoder", "mean IoU")),
