@@ -174,7 +174,7 @@ class Predictor:
     def choose_for(self, embedding: Embedding) -> "Predictor":
         """Choose the predictor that answers this image and all crops of it.
 
-        `decode` and `suit` call this by themselves.
+        A caller that decodes calls `suit` instead, for the embedding that belongs to this predictor.
 
         Args:
             embedding: of the whole image, by the encoder of `base`.

@@ -19,8 +19,8 @@ class Embedding:
         width_px: of the upright image.
         finer: maps of more rows and columns, for a family whose decoder has skips; empty for most families.
         encode_tile: embeds a tile of the same image by the same encoder; None where only the maps are at hand.
-        by_base: embeds the same image by the encoder without its adapter; None where only the maps are at hand, or
-            where the encoder has no adapter.
+        by_base: embeds the same image by the base's encoder, without an adapter; None where only the maps are at hand,
+            or where the base never has to answer (`Predictor.suit`).
     """
 
     features: Float[Tensor, "1 c rows cols"] = field(repr=False)

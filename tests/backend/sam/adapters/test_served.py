@@ -202,10 +202,9 @@ def union(regions: list[dict[str, Any]]) -> np.ndarray:
     return found
 
 
-def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_of_the_evaluation(
-    lively_dir: Path, tiny_base: BaseModel, manifest: Manifest, tmp_path: Path
-) -> None:
-    settings = Settings(
+@pytest.fixture
+def settings(lively_dir: Path, tmp_path: Path) -> Settings:
+    return Settings(
         model=str(lively_dir),
         device="cpu",
         dtype="float32",
@@ -214,6 +213,11 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
         poll_seconds=0.1,
         specks_px=0,  # the mask as the decoder draws it
     )
+
+
+def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_of_the_evaluation(
+    settings: Settings, lively_dir: Path, tiny_base: BaseModel, manifest: Manifest, tmp_path: Path
+) -> None:
     registry, task = LocalRegistry(settings.registry.model_dir), {"id": 1, "data": {"image": picture()}}
     prompt = Prompt(clicks=(Click(x_px=38.4, y_px=32.0),))
     base = Predictor(tiny_base, decoder_of(tiny_base, None), version="base")
@@ -236,11 +240,11 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
 
 
 def test_the_base_answers_clicks_and_rectangles_on_images_outside_the_domain_of_an_adapter(
-    lively_dir: Path, tiny_base: BaseModel, manifest: Manifest, tmp_path: Path
+    settings: Settings, tiny_base: BaseModel, write: Callable[..., Path], manifest: Manifest, tmp_path: Path
 ) -> None:
     """Its encoder would see them with the adapter: the base's own embeddings are made for them."""
     own, other = ({"id": number, "data": {"image": picture(seed)}} for number, seed in ((1, 5), (2, 6)))
-    adapted = predictor_of(tiny_base, _adapted(tiny_base, manifest, tmp_path / "alone"))
+    adapted = predictor_of(tiny_base, write(LORA))
     learnt, others = (
         direction_of(encode(adapted.base, image_of(task)), frame=tiny_base.frame)[None] for task in (own, other)
     )
@@ -251,18 +255,10 @@ def test_the_base_answers_clicks_and_rectangles_on_images_outside_the_domain_of_
         config=SIZES,
         metrics=CheckpointMetrics.from_json({"domain": {"learnt": 1, "others": 1, "radius": 0.0}}),
     )
-    registry = LocalRegistry(tmp_path / "models")
+    registry = LocalRegistry(settings.registry.model_dir)
     weights = with_domain(adapter_weights(tiny_base, LORA), domain)
     version = registry.publish(1, weights=weights, manifest=told).version
     registry.promote(1, version, reason="")
-    settings = Settings(
-        model=str(lively_dir),
-        device="cpu",
-        dtype="float32",
-        model_dir=tmp_path / "models",
-        cache_dir=tmp_path / "cache",
-        specks_px=0,
-    )
     prompt, base = Prompt(clicks=(Click(x_px=38.4, y_px=32.0),)), base_predictor(tiny_base)
     with TestClient(
         create_app(settings, connection=connect_to_nobody(tmp_path)), base_url="http://localhost"
@@ -274,12 +270,6 @@ def test_the_base_answers_clicks_and_rectangles_on_images_outside_the_domain_of_
             assert np.array_equal(mask, expected_mask(answers, task, prompt))
             assert np.array_equal(boxed(client, task), expected_mask(answers, task, BOX))
         assert not np.array_equal(mask, expected_mask(adapted, other, prompt))
-
-
-def _adapted(base: BaseModel, manifest: Manifest, folder: Path) -> Path:
-    told = dataclasses.replace(manifest, method=LORA, config=SIZES)
-    write_checkpoint(folder, weights=adapter_weights(base, LORA), manifest=told)
-    return folder
 
 
 def _until(client: TestClient, task: dict[str, Any], version: str) -> tuple[str, np.ndarray]:
