@@ -19,8 +19,8 @@ _STATE = tempfile.TemporaryDirectory(prefix="samloop-state-")  # which registrie
 os.environ["XDG_STATE_HOME"] = _STATE.name
 if "PYTEST_XDIST_WORKER" in os.environ:  # beside another worker: one core for torch, and in what the tests start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Shapes are checked while tests run, and cost nothing in production. The rim is left out: typer and FastAPI read
-# signatures themselves.
+# Shapes are checked while tests run, and cost nothing in production (support/checked_shapes.py says in which tests).
+# The rim is left out: typer and FastAPI read signatures themselves.
 install_import_hook(
     [
         "backend.masks",
@@ -31,7 +31,7 @@ install_import_hook(
         "backend.net",
         "finetuner",
     ],
-    "beartype.beartype",
+    "support.checked_shapes.check",
 )
 
 import pytest  # noqa: E402 - the hook comes before anything of ours is imported
@@ -43,6 +43,7 @@ hypothesis_settings.register_profile("any-machine", deadline=None, suppress_heal
 hypothesis_settings.load_profile("any-machine")
 
 pytest_plugins = [
+    "support.checked_shapes",
     "support.label_studio",
     "support.review",
     "support.neighbours",
