@@ -155,6 +155,7 @@ class Site:
     def wait_for_newest(self) -> None:
         """Wait until all trainings are served, and clicks are answered by what came of the last."""
         self._until(lambda: not self.count_unserved())
+        self._look_anew()
         champion = self._registry.champion(self._project_id)
         assert champion is not None
         wait_until(lambda: champion.version in self.counts.versions)
@@ -168,10 +169,15 @@ class Site:
         """How many of the trainings that were acknowledged nobody has served."""
         return max(0, self._asked - int(self._lab.connection.get(Keys(self._project_id).served) or 0))
 
+    def _look_anew(self) -> None:
+        """List again: a listing that took long counts as up to date for seconds, and lacks what was published since."""
+        self._registry._pointers.refs.forget_listing()
+
     def count_wrongs(self) -> dict[str, int]:
         """Everything of which there must be none."""
         # Read first: workers publish on while this counts, and note a version once it is published.
         published = {line["version"] for line in self._lab.journal("published")}
+        self._look_anew()
         numbers = [decision.number for decision in self._registry.history(self._project_id)]
         whole = {manifest.version for manifest in self._registry.versions(self._project_id)}
         for version in whole:
