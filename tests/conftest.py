@@ -1,5 +1,6 @@
 """What every test stands on: shapes checked, no hub, tiny weights, and skips that say why (and fail in CI)."""
 
+import gc
 import logging
 import os
 import shutil
@@ -80,6 +81,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("CI"):
                 pytest.fail(f"CI must run this: {reason}", pytrace=False)
             pytest.skip(reason)
+
+
+def pytest_collection_finish() -> None:
+    """Collect no garbage among what was imported and collected: it lives to the end, and is large."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -262,7 +262,7 @@ def test_the_base_answers_held_out_images_that_look_unlike_the_others(  # noqa: 
     mask[20:40, 30:60] = True
     objects = (LabelledMask.of(mask, label="Disc"),)
     stranger = Sample(image_sha256=digest, height_px=64, width_px=96, objects=objects, picture="f" * 16)
-    config = replace(CONFIG, method=method, most_folds=6)
+    config = replace(CONFIG, method=method, most_folds=3)
 
     candidate = _learn(replace(context, config=config, generic_in=tmp_path), [*given, stranger])
     domain = candidate.manifest.metrics.domain
