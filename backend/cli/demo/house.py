@@ -136,6 +136,8 @@ class House:
                 "LABEL_STUDIO_URL": self.label_studio.url,
                 "LABEL_STUDIO_API_KEY": self.label_studio.token,
                 "MODEL_DIR": str(self.directory / "models"),
+                # Who deletes the folder deletes what remembers its registry too, and may begin anew in it.
+                "XDG_STATE_HOME": str(self.directory / "state"),
                 "SAMLOOP_QUEUE_DIR": str(self.directory / "queue"),
                 "SAMLOOP_BACKEND_URL": self.url,
             }

@@ -1,6 +1,7 @@
 """What the demo runs keeps its login, finds its programs, and never takes another's port."""
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 
 from backend.cli.demo import house
 from backend.errors import Unavailable
+from backend.registry.opening import open_registry
+from backend.registry.protocol import Registry
+from backend.settings import Settings
 
 
 def test_a_folders_login_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
@@ -46,3 +50,20 @@ def test_the_end_of_a_log_is_short_and_survives_bytes_that_are_no_text(tmp_path:
     log.write_bytes(b"\xff first\n" + b"".join(b"line %d\n" % number for number in range(20)))
     assert house._tail(log).splitlines()[0] == "line 5"
     assert house._tail(log).endswith("line 19")
+
+
+def test_a_folder_of_the_demo_that_somebody_deleted_may_be_the_next_demos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On this machine nothing else remembers that there was a registry, and so misses it."""
+    monkeypatch.setattr(house, "find_label_studio", lambda: tmp_path / "label-studio")
+
+    def enter() -> Registry:
+        demo = house.House(Settings(), directory=tmp_path / "demo", port=0, label_studio_port=0)
+        for name, value in demo._environment().items():
+            monkeypatch.setenv(name, value)
+        return open_registry(Settings.from_env())
+
+    enter().promote(1, None, reason="the first decision leaves the registry's mark")
+    shutil.rmtree(tmp_path / "demo")
+    assert enter().champion(1) is None
