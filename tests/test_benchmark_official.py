@@ -26,6 +26,7 @@ def test_every_kind_of_processor_writes_a_block_of_its_own(
     assert choose_block() == AVX2
 
 
+@pytest.mark.long
 @pytest.mark.label_studio_ml
 @pytest.mark.weights
 def test_the_official_backends_path_answers_a_click_with_a_mask_of_the_images_size(tmp_path: Path) -> None:

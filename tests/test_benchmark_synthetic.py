@@ -6,6 +6,7 @@ from benchmarks.shapes import shapes
 from benchmarks.synthetic import measured
 
 
+@pytest.mark.long
 @pytest.mark.weights
 def test_of_a_dozen_pictures_it_learns_to_find_four_labels_on_pictures_that_it_never_saw() -> None:
     """docs/results.md has the figure of the whole benchmark: eight times as many images, and more steps."""

@@ -21,11 +21,14 @@ from backend.work.queue import count_listeners
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.weights]
-# `python` in the image is the version that this test runs under. Its environments find our packages, which `make develop`
-# installed from nothing by the same pins: pip asks for all of them, and unpacks samloop alone.
+# `python` in the image is the version that this test runs under. Its environments find our packages, which
+# `make develop` installed from nothing by the same pins: pip asks for all of them, and unpacks samloop alone.
 PYTHON = """#!/bin/sh -e
 "{python}" "$@"
-if [ "$1 $2" = "-m venv" ]; then echo "{packages}" > "$("$3/bin/python" -c 'import sysconfig as s; print(s.get_path("purelib"))')/ours.pth"; fi
+if [ "$1 $2" = "-m venv" ]; then
+  own=$("$3/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  echo "{packages}" > "$own/ours.pth"
+fi
 """
 
 

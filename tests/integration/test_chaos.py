@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from benchmarks.chaos import WRONG, run_chaos
 
 
+@pytest.mark.long
 def test_under_random_kills_nothing_is_lost_and_no_answer_is_of_two_versions(tmp_path: Path) -> None:
     """Fails without the lease and the fence (overlapping), the sweep (unserved), or the check of a version's digest.
 

@@ -41,6 +41,7 @@ def environ(studio: FakeLabelStudio, model: Path, **more: str) -> dict[str, str]
     return known | more
 
 
+@pytest.mark.long
 def test_sixteen_clients_get_the_masks_that_one_gets_and_no_error(
     house: tuple[FakeLabelStudio, int, list[dict[str, Any]]], tiny_sam_dir: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ class Day:
         }
 
 
+@pytest.mark.long
 def test_a_day_of_random_use_leaves_memory_threads_and_disk_where_they_were(tiny_sam_dir: Path, tmp_path: Path) -> None:
     folder = tmp_path / "server"
     with FakeLabelStudio() as studio, served(folder, environ=environ(studio, tiny_sam_dir)) as running:

@@ -161,6 +161,7 @@ def test_a_step_of_training_moves_the_masks_and_leaves_what_embeddings_depend_on
     assert any(not torch.equal(before[key], weight) for key, weight in method.trainable().items())
 
 
+@pytest.mark.long
 def test_at_its_real_size_sam_2_1_tiny_gives_transformers_masks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Sam2Model(Sam2Config()).eval()

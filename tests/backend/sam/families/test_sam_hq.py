@@ -150,6 +150,7 @@ def test_a_file_that_lacks_a_weight_is_refused_with_its_name(plain: SamHQModel, 
         model_of_file(tmp_path / "cut.pth")
 
 
+@pytest.mark.long
 def test_as_wide_as_sam_hq_base_it_gives_transformers_masks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     few = {"num_hidden_layers": 3, "global_attn_indexes": [2]}  # of twelve alike
