@@ -8,7 +8,7 @@ from support.checked_shapes import CALLS
 from backend.masks.fit import without_specks
 
 
-def test_a_wrong_shape_fails_at_a_tests_first_calls_and_is_not_looked_at_after_thousands() -> None:
+def test_a_wrong_shape_fails_at_a_tests_first_calls_and_is_not_looked_at_after_a_thousand() -> None:
     mask = np.zeros((3, 4), bool)
     with pytest.raises(jaxtyping.TypeCheckError, match=r"h w"):
         without_specks(mask[..., None])

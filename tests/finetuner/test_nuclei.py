@@ -26,6 +26,7 @@ from finetuner.training.loop import Trainer
 LEARNT, HELD_OUT = slice(0, 10), slice(16, 22)
 
 
+@pytest.mark.long
 @pytest.mark.weights
 @pytest.mark.nuclei
 def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir: Path) -> None:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from benchmarks.swaps import WAYS, run_swaps
 
 
+@pytest.mark.long
 def test_a_version_that_is_corrupt_in_any_way_is_never_served_and_no_click_is_dropped_or_mixed(
     tiny_sam_dir: Path, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def ask(port: int, path: str, **body: Any) -> dict[str, Any]:
     return dict(answer.json()) if answer.ok else {}
 
 
+@pytest.mark.long
 def test_a_training_killed_on_one_host_goes_on_on_another_and_a_third_serves_it_within_two_seconds(
     start: Start, registry: ObjectRegistry, studio: FakeLabelStudio, empty_redis_url: str
 ) -> None:

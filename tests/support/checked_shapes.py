@@ -1,4 +1,4 @@
-"""Shapes and types are checked while tests run: at the first calls of every test, which are thousands.
+"""Shapes and types are checked while tests run: at the first thousand calls of every test.
 
 A check takes a tenth of a millisecond, and a training passes through the same functions a hundred thousand times:
 checked throughout, it takes half as long again.
@@ -12,7 +12,7 @@ import jaxtyping
 import pytest
 from beartype import beartype
 
-CALLS = 4000
+CALLS = 1000
 _CHECKS_OF_A_CALL = 2  # of its arguments, and of them together with what it returns
 _left = 0
 
