@@ -1,5 +1,6 @@
 """The application behind a port: bounded connections, and a shutdown that answers every open request."""
 
+import asyncio
 import socket
 
 import uvicorn
@@ -12,10 +13,19 @@ _GRACE_S = 20  # for open requests; less than a supervisor waits before it kills
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that warns the application of its end: event streams close, and waiting requests are refused."""
+    """A uvicorn server that warns the application of its end: event streams close, and waiting requests are refused.
+
+    Before that it lets nobody in any more, and waits for what is on its way: a client that has just connected would
+    otherwise see its connection closed, and could not tell whether its request was carried out.
+    """
+
+    arriving_s = 0.5  # from a connection to its request, s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End once every open request has its answer."""
+        for listener in self.servers:
+            listener.close()
+        await asyncio.sleep(self.arriving_s)
         app = self.config.app
         if isinstance(app, FastAPI):
             app.state.drain()

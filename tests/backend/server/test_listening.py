@@ -44,3 +44,24 @@ def test_an_open_event_stream_ends_with_the_server() -> None:
             server.should_exit = True
             thread.join(SOON_S)
             assert time.monotonic() - began_s < _GRACE_S
+
+
+def test_who_had_connected_before_the_end_is_answered_though_the_request_comes_after_it() -> None:
+    """A proxy had connected, and its click was on the way when the server was told to end."""
+    app = FastAPI()
+    app.state.drain = lambda: None
+    app.get("/")(lambda: "answered")
+    server = server_of(app, Settings(), host="127.0.0.1", port=0, limits=Limits(connections=20))
+    server.arriving_s = 5.0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        wait_until(lambda: server.started)
+        with socket.create_connection(listener.getsockname()[:2], timeout=SOON_S) as client:
+            wait_until(lambda: server.server_state.connections)
+            server.should_exit = True
+            wait_until(lambda: not server.servers[0].is_serving())
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+        thread.join(SOON_S)
+        assert not thread.is_alive()
