@@ -20,7 +20,7 @@ _STATE = tempfile.TemporaryDirectory(prefix="samloop-state-")  # which registrie
 os.environ["XDG_STATE_HOME"] = _STATE.name
 if "PYTEST_XDIST_WORKER" in os.environ:  # beside another worker: one core for torch, and in what the tests start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Shapes are checked while tests run, and cost nothing in production (support/checked_shapes.py says in which tests).
+# Shapes are checked while tests run, and cost nothing in production (support/checked_shapes.py says how often).
 # The rim is left out: typer and FastAPI read signatures themselves.
 install_import_hook(
     [

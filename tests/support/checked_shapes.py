@@ -25,7 +25,7 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     def counted(*args: Any, **kwargs: Any) -> Any:
         global _left  # noqa: PLW0603 - of this process, as jaxtyping's switch is
         _left -= 1
-        if _left == 0:
+        if _left <= 0:  # threads may skip a number
             jaxtyping.config.update("jaxtyping_disable", True)
         return checked(*args, **kwargs)
 
