@@ -1,7 +1,5 @@
 """The review pages in a real browser: from the overview to a mask, flagged by a key, and back to the model before."""
 
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from support.auditing import faults
 from support.browser import chromium, take_screenshot, wait_in
+from support.listening import listening
 from support.waiting import wait_until
 
 from backend.registry.local import LocalRegistry
@@ -31,14 +30,10 @@ pytestmark = pytest.mark.browser
 def here(made: Reviewed, redis_url: str) -> Iterator[str]:
     """The pages' address, on a real socket."""
     with connect(redis_url) as connection:
-        listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(create_app(made.settings, connection=connection), log_level="warning"))
         server.config.timeout_graceful_shutdown = 1  # an overview holds its line open for ever
-        running = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        running.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/review/{made.project_id}"
-        server.should_exit = True
-        running.join(120)
+        with listening(server) as running:
+            yield f"{running.url}/review/{made.project_id}"
 
 
 @pytest.mark.parametrize("width_px", [1280, 390])

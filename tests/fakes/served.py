@@ -4,9 +4,7 @@ Nothing of it is fake but the Label Studio that it is told of.
 """
 
 import http.client
-import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +17,7 @@ import numpy as np
 import requests
 from fakes.label_studio import FakeLabelStudio
 from redis import Redis
+from support.listening import listening
 from support.pictures import encode_image, write_data_uri
 from support.waiting import wait_until
 
@@ -175,22 +174,15 @@ def serving(folder: Path, *, model: Path, redis_url: str, studio: FakeLabelStudi
     redis = Redis.from_url(redis_url)
     used = Settings(**(known | settings))
     app = create_app(used, connection=redis)
-    # With its protocol named: asyncio sets TCP_NODELAY on such sockets alone, and without it each answer takes 40 ms.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
     server = server_of(app, used, host="127.0.0.1", port=0)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     kept, tempfile.tempdir = tempfile.tempdir, str(folder / "tmp")
     (folder / "tmp").mkdir()
-    thread.start()
     user, password = settings.get("basic_auth_user"), settings.get("basic_auth_pass")
     auth = (user.encode(), password.encode()) if user and password else None
-    served = Served(f"http://127.0.0.1:{listener.getsockname()[1]}", folder, studio, redis, auth)
     try:
-        wait_until(lambda: server.started and served.is_up(), explain=lambda: "the server did not start")
-        yield served
+        with listening(server) as running:
+            served = Served(running.url, folder, studio, redis, auth)
+            wait_until(served.is_up)
+            yield served
     finally:
         tempfile.tempdir = kept
-        server.should_exit = True
-        thread.join(120)
-        listener.close()

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import requests
 from fastapi import FastAPI, Request
+from support.listening import listening
 from support.waiting import SOON_S, wait_until
 
 from backend.http.doorkeeper import Doorkeeper, Limits, affordable_connections
@@ -41,17 +42,11 @@ def _listening(limits: Limits, *, entered: threading.Semaphore | None = None) ->
         return len(await request.body())
 
     server = server_of(app, Settings(), host="127.0.0.1", port=0, limits=limits)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        wait_until(lambda: server.started)
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        may_answer.set()
-        thread.join(SOON_S)
-        listener.close()
+    with listening(server) as running:
+        try:
+            yield running.port
+        finally:
+            may_answer.set()
 
 
 def _is_up(port: int) -> bool:

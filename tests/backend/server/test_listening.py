@@ -3,12 +3,12 @@
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 import requests
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
+from support.listening import listening
 from support.waiting import SOON_S, wait_until
 
 from backend.http.doorkeeper import Limits
@@ -20,15 +20,8 @@ from backend.settings import Settings
 _GRACE_S = 15.0  # uvicorn would wait 20 s for an open event stream
 
 
-@contextmanager
-def _serving(app: FastAPI) -> Iterator[tuple[Server, threading.Thread, socket.socket]]:
-    """A server that has started, the thread it runs in, and the socket it listens on."""
-    server = server_of(app, Settings(), host="127.0.0.1", port=0, limits=Limits(connections=20))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        wait_until(lambda: server.started)
-        yield server, thread, listener
+def _server_of(app: FastAPI) -> Server:
+    return server_of(app, Settings(), host="127.0.0.1", port=0, limits=Limits(connections=20))
 
 
 def test_an_open_event_stream_ends_with_the_server() -> None:
@@ -45,14 +38,15 @@ def test_an_open_event_stream_ends_with_the_server() -> None:
         lines: AsyncIterator[str] = status_events(lambda: status, has_left=stays, is_ending=is_ending.is_set)
         return StreamingResponse(lines, media_type="text/event-stream")
 
+    server = _server_of(app)
     with (
-        _serving(app) as (server, thread, listener),
-        requests.get(f"http://127.0.0.1:{listener.getsockname()[1]}/events", stream=True, timeout=SOON_S) as page,
+        listening(server) as running,
+        requests.get(f"{running.url}/events", stream=True, timeout=SOON_S) as page,
     ):
         assert next(page.iter_lines()) == b"event: status"
         began_s = time.monotonic()
         server.should_exit = True
-        thread.join(SOON_S)
+        running.thread.join(SOON_S)
         assert time.monotonic() - began_s < _GRACE_S
 
 
@@ -61,13 +55,14 @@ def test_who_had_connected_before_the_end_is_answered_though_the_request_comes_a
     app = FastAPI()
     app.state.drain = lambda: None
     app.get("/")(lambda: "answered")
-    with _serving(app) as (server, thread, listener):
-        server.arriving_s = 5.0
-        with socket.create_connection(listener.getsockname()[:2], timeout=SOON_S) as client:
+    server = _server_of(app)
+    server.arriving_s = 5.0
+    with listening(server) as running:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=SOON_S) as client:
             wait_until(lambda: server.server_state.connections)
             server.should_exit = True
             wait_until(lambda: not server.servers[0].is_serving())
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 200")
-        thread.join(SOON_S)
-        assert not thread.is_alive()
+        running.thread.join(SOON_S)
+        assert not running.thread.is_alive()
