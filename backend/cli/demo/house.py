@@ -28,6 +28,7 @@ _AWAY_S = 60.0
 # time must not end them before: a machine so busy that it managed a few epochs in 300 s saw no gain, and no promotion.
 LIMITS = {"SAMLOOP_TRAIN_SECONDS": "900", "SAMLOOP_EPOCHS": "12"}
 _PATIENCE_S = 60.0
+_TOLD = 500  # characters of what it says about a fault
 _MODEL_S = 600.0  # the first start fetches the weights and converts them
 
 
@@ -102,7 +103,11 @@ class House:
     def _request(self, path: str) -> dict[str, Any]:
         try:
             reply = requests.get(self.url + path, auth=self.basic_auth, timeout=10)
-            reply.raise_for_status()
+            if not reply.ok:
+                raise Unavailable(
+                    f"the backend answered {reply.status_code} on {self.url}{path}: {reply.text[:_TOLD]}; "
+                    f"see {self.log_path}"
+                )
             answer: dict[str, Any] = reply.json()
         except (requests.RequestException, ValueError) as fault:
             raise Unavailable(

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from fakes.raw_server import raw_server
 
 from backend.cli.demo import house
 from backend.errors import Unavailable
@@ -67,3 +68,17 @@ def test_a_folder_of_the_demo_that_somebody_deleted_may_be_the_next_demos(
     enter().promote(1, None, reason="the first decision leaves the registry's mark")
     shutil.rmtree(tmp_path / "demo")
     assert enter().champion(1) is None
+
+
+def test_what_the_backend_says_about_a_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It said 503 and nothing else, whatever was wrong."""
+    monkeypatch.setattr(house, "find_label_studio", lambda: tmp_path / "label-studio")
+    said = b'{"detail":"the registry is not the one that it was"}'
+    reply = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said)
+    demo = house.House(Settings(), directory=tmp_path / "demo", port=0, label_studio_port=0)
+    with raw_server(lambda connection: connection.sendall(reply)) as url:
+        demo.url = url.removesuffix("/a.png")
+        with pytest.raises(
+            Unavailable, match=r"answered 503 on .*/health: .*the registry is not the one.*samloop\.log"
+        ):
+            demo._request("/health")
