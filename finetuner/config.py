@@ -26,6 +26,7 @@ LOSS_MIXES: dict[str, tuple[tuple[str, float], ...]] = {
     "structure": (("structure", 1.0),),
 }
 _RATE, _FULL_RATE_FROM, _LOWEST_RATE = 1e-4, 6000, 3e-5
+_EPOCHS_A_VIEW = 8  # at least so many, so encoding a view takes a small share of the time that is spent on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,7 @@ class TrainConfig:
     feedback_share: float = 0.5  # share of corrective rounds in which the decoder sees the previous logits
     absent_share: float = 0.2  # clicks on the background per object, from which an object score learns absence
 
-    views: int = 1  # per image: mirrored, turned, zoomed (views); every view is encoded once
+    views: int | None = None  # per image: mirrored, turned, zoomed (views); encoded once. None: by epochs (`views_for`)
     tiles: str = "auto"  # or "off": whether tiles of an image answer, where objects are small (measuring.magnification)
     replay: float = 0.0  # share of steps on unrelated photographs, to prevent forgetting (replay)
     forgetting: bool = False  # measure what the training forgot (forgetting)
@@ -158,7 +159,8 @@ class TrainConfig:
             "replay": REPLAY,
         }
         for name, allowed in bounds.items():
-            self._require(getattr(self, name) in allowed, f"{name} is {allowed}", name)
+            value = getattr(self, name)
+            self._require(value is None or value in allowed, f"{name} is {allowed}", name)
         least = {
             "epochs": 1,
             "decodes": 1,
@@ -196,7 +198,17 @@ class TrainConfig:
         """The largest number of decodes of a training on so many objects; None if only epochs and seconds bound it."""
         if self.decodes is None:
             return None
-        return min(self.decodes, max(_FULL_RATE_FROM, self.decodes_per_object * self.views * objects))
+        return min(self.decodes, max(_FULL_RATE_FROM, self.decodes_per_object * (self.views or 1) * objects))
+
+    def views_for(self, epochs: int) -> int:
+        """The number of views of every image in a training that would pass over its images so many times.
+
+        A training on few images learns them by heart otherwise; 30 ultrasound images teach .03 IoU more with box
+        prompts in eight views than in one (docs/results.md).
+        """
+        if self.views is not None:
+            return self.views
+        return int(min(VIEWS.highest, max(VIEWS.lowest, epochs // _EPOCHS_A_VIEW)))
 
     def rate_for(self, decodes: int) -> float:
         """The learning rate of a training with this number of planned decodes.

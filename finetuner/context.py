@@ -29,6 +29,7 @@ from finetuner.training.processes import Processes
 from finetuner.unfinished import Unfinished, run_key
 
 _LAYOUT = 3  # of a saved state; increase it when the program can no longer resume from older states
+_QUICK_ON_A_CPU = 20_000_000  # parameters of an encoder: above those of mobile-sam and edgetam, below those of a ViT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,11 @@ class TrainingContext:
         return cls(
             base=base,
             embeddings=Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image.pixels),
-            config=replace(config, method=choose_method(config.method, base, seconds=config.promptable_seconds)),
+            config=replace(
+                config,
+                method=choose_method(config.method, base, seconds=config.promptable_seconds),
+                views=1 if config.views is None and not _encodes_soon(base) else config.views,
+            ),
             exclusions=Exclusions(),
             progress=progress,
             unfinished_in=unfinished_in,
@@ -178,6 +183,12 @@ class TrainingContext:
             exclusions=self.exclusions,
         )
         return reader.samples(tasks, progress=self.progress)
+
+
+def _encodes_soon(base: BaseModel) -> bool:
+    """Whether views of all images are encoded in a small part of a training; a CPU takes seconds an image by a ViT."""
+    parameters = sum(weight.numel() for weight in base.model.vision_encoder.parameters())
+    return base.device.type != "cpu" or parameters <= _QUICK_ON_A_CPU
 
 
 def _learnt_by(model: str | None) -> frozenset[str]:

@@ -95,6 +95,7 @@ class EndedAt(Written):
         kept_step: the step whose weights were chosen; None where the last average was.
         mix: the share of these weights in the published ones; the rest are the weights that the training began with.
             None in older checkpoints.
+        views: of every image that it learnt from. None in older checkpoints.
     """
 
     epochs: int = 0
@@ -104,6 +105,7 @@ class EndedAt(Written):
     resumed: int = 0
     kept_step: int | None = None
     mix: float | None = None
+    views: int | None = None
 
 
 class Fold(Written):

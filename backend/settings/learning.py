@@ -98,11 +98,12 @@ class TrainingSettings(SettingsGroup):
         "seconds; 0: no short training",
         default=60.0,
     )
-    views: Annotated[int, integer(bounds.VIEWS)] = setting(
+    views: Annotated[int | None, integer(bounds.VIEWS)] = setting(
         "SAMLOOP_VIEWS",
         "number of views of every image to learn from: as it is, mirrored, turned, nearer or farther; every view is "
-        "encoded once",
-        default=1,
+        "encoded once; absent: a view for every eight passes over the images, so more where there are few images, but "
+        "only one where a CPU encodes by a larger base than mobile-sam",
+        default=None,
     )
     tiles: Annotated[str, one_of(*bounds.TILES)] = setting(
         "SAMLOOP_TILES",

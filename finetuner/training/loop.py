@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,11 +80,12 @@ class Trainer:
     ) -> None:
         if not samples:
             raise NothingToLearn("no image is left to learn from: annotate at least two images and train again")
-        self._method, self._config = method, config
+        self._method = method
         # More visits, not a larger loss: gradient clipping and Adam's scaling would undo most of a factor.
         self._visits = [
             sample for sample in samples for _ in range(config.ground_truth_weight if sample.is_ground_truth else 1)
         ]
+        self._config = config = replace(config, views=config.views_for(_plan(self._visits, config)[0]))
         self._processes = processes
         self._rounds, self._clock = Rounds(method, config=config, embedding=embedding), clock
         self._weights = TrainedWeights(method.trainable(), pace=promptable_pace(config, encoder=method.pace))
@@ -112,7 +113,8 @@ class Trainer:
     def ended_at(self) -> EndedAt:
         """How far the training is; the work before a kill counts."""
         at = self._at
-        return EndedAt(epochs=at.epoch, steps=at.step, decodes=at.decodes, seconds=round(at.seconds, 1))
+        views = self._config.views
+        return EndedAt(epochs=at.epoch, steps=at.step, decodes=at.decodes, seconds=round(at.seconds, 1), views=views)
 
     def stop(self) -> None:
         """Make the current step the last."""
@@ -146,7 +148,7 @@ class Trainer:
         """
         at = self._at
         began = self._clock() - at.seconds
-        config, epochs, most = self._config, *self._plan()
+        config, (epochs, most) = self._config, _plan(self._visits, self._config)
         while not self._is_stopped:
             if at.next == len(at.order):
                 if at.epoch == epochs:
@@ -184,17 +186,6 @@ class Trainer:
             )
         self._is_moving = True
         self._weights.finish()
-
-    def _plan(self) -> tuple[int, int]:
-        """The number of epochs and of decodes within the config's limits; the limit in seconds is checked per step."""
-        config = self._config
-        an_epoch = sum(min(len(sample.objects), config.objects_per_step) for sample in self._visits)
-        an_epoch = max(1, round(an_epoch * (1 + config.corrective_share)))
-        most = an_epoch * config.epochs
-        bound = config.decodes_for(sum(len(sample.objects) for sample in self._visits))
-        if bound is not None and bound < most:
-            most = max(bound, an_epoch)  # the training sees every image at least once
-        return max(1, min(config.epochs, math.ceil(most / an_epoch))), most
 
     def _step(self, images: Sequence[tuple[Sample, np.random.Generator]], rate: float) -> Learnt:
         """Back-propagate part by part, clip, move and average; the mean losses and the number of decodes."""
@@ -238,6 +229,17 @@ class Trainer:
         return [
             (self._visits[at.order[place]], np.random.default_rng((config.seed, at.epoch, place))) for place in places
         ]
+
+
+def _plan(visits: Sequence[Sample], config: TrainConfig) -> tuple[int, int]:
+    """The number of epochs and of decodes within the config's limits; the limit in seconds is checked per step."""
+    an_epoch = sum(min(len(sample.objects), config.objects_per_step) for sample in visits)
+    an_epoch = max(1, round(an_epoch * (1 + config.corrective_share)))
+    most = an_epoch * config.epochs
+    bound = config.decodes_for(sum(len(sample.objects) for sample in visits))
+    if bound is not None and bound < most:
+        most = max(bound, an_epoch)  # the training sees every image at least once
+    return max(1, min(config.epochs, math.ceil(most / an_epoch))), most
 
 
 @dataclass(slots=True)

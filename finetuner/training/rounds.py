@@ -114,8 +114,8 @@ class Rounds:
     def _begin(self, sample: Sample, rng: np.random.Generator) -> _Lesson:
         """Draw a view, objects, prompts and the number of rounds, in this order: the trained weights depend on it."""
         config, whole = self._config, sample
-        if config.views > 1:
-            sample = sample.apply_view(VIEWS[rng.integers(config.views)])
+        if (views := config.views or 1) > 1:
+            sample = sample.apply_view(VIEWS[rng.integers(views)])
         count = min(len(sample.objects), config.objects_per_step)
         objects = tuple(sample.objects[int(i)] for i in rng.choice(len(sample.objects), size=count, replace=False))
         embedding = self._embedding(sample)

@@ -71,6 +71,12 @@ def test_more_objects_are_learnt_from_longer(objects: int, decodes: int) -> None
     assert TrainConfig(decodes=None).decodes_for(objects) is None
 
 
+@pytest.mark.parametrize(("epochs", "views"), [(1, 1), (12, 1), (16, 2), (25, 3), (64, 8), (200, 8)])
+def test_images_that_are_seen_often_are_seen_in_more_views(epochs: int, views: int) -> None:
+    assert TrainConfig().views_for(epochs) == views
+    assert TrainConfig(views=4).views_for(epochs) == 4
+
+
 @pytest.mark.parametrize(("decodes", "rate"), [(20, 3e-5), (540, 3e-5), (1500, 5e-5), (6000, 1e-4), (100_000, 1e-4)])
 def test_a_short_training_learns_slower(decodes: int, rate: float) -> None:
     """At the full rate it would lose with box prompts what it gains with clicks."""

@@ -15,6 +15,8 @@ from backend.masks.prompt import Box, Prompt
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, PredictedMask, Predictor
+from backend.settings import Settings
+from finetuner import context as context_module
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.embeddings import Embeddings
@@ -128,3 +130,17 @@ def test_nothing_is_kept_where_nobody_asked_for_it(
     context: TrainingContext, sample: Sample, off: dict[str, Any]
 ) -> None:
     assert replace(context, **off).open_unfinished([sample], served="v1") is None
+
+
+def test_views_depend_on_epochs_unless_they_take_long_to_encode(
+    tiny_base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context_module, "load_base", lambda *_, **__: tiny_base)
+
+    def views(config: TrainConfig) -> int | None:
+        return TrainingContext.open(Settings(cache_dir=tmp_path), config=config, progress=Mock()).config.views
+
+    assert views(TrainConfig()) is None
+    monkeypatch.setattr(context_module, "_QUICK_ON_A_CPU", 1)
+    assert views(TrainConfig()) == 1
+    assert views(TrainConfig(views=4)) == 4

@@ -127,11 +127,11 @@ def test_the_same_seed_gives_the_same_weights_and_learns_from_every_view(
     tiny_base: BaseModel, embeddings: Embeddings, disc_sample: Sample, method: str
 ) -> None:
 
-    def trained(views: int) -> tuple[bytes, set[View]]:
+    def trained(views: int | None, *, epochs: int = 6) -> tuple[bytes, set[View]]:
         config = TrainConfig(
             method=method,
             views=views,
-            epochs=6,
+            epochs=epochs,
             decodes=None,
             seconds=3600.0,
             precision="float32",
@@ -147,12 +147,15 @@ def test_the_same_seed_gives_the_same_weights_and_learns_from_every_view(
             seen.add(at.view)
             return learner.embed(at, embeddings=embeddings, learns=True)
 
-        for _ in Trainer(learner, [disc_sample], config=config, embedding=look).steps():
+        trainer = Trainer(learner, [disc_sample], config=config, embedding=look)
+        for _ in trainer.steps():
             pass
+        assert len(seen) == trainer.ended_at.views
         return learner.weights(), seen
 
     first, seen = trained(2)
     assert seen == set(VIEWS[:2])
     assert first == trained(2)[0]
     if method == "decoder":
-        assert trained(1)[1] == {VIEWS[0]}
+        assert trained(1)[1] == trained(None)[1] == {VIEWS[0]}
+        assert trained(None, epochs=24)[1] == set(VIEWS[:3])

@@ -108,6 +108,7 @@ def run(
 
 HARMFUL = TrainConfig(
     epochs=20,
+    views=1,
     decodes=None,
     precision="float32",
     learning_rate=30.0,

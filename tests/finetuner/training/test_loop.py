@@ -87,7 +87,9 @@ def test_clicks_on_the_background_get_negative_object_scores_and_clicks_on_objec
     sample = Sample(image_sha256="0" * 64, height_px=64, width_px=64, objects=objects, is_complete=True)
     embedding = encode(scoring_base, Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).convert("RGB"))
     method = DecoderMethod(scoring_base, precision="float32")
-    config = replace(QUICK, epochs=60, learning_rate=3e-3, box_share=0.0, corrective_share=0.0, absent_share=1.0)
+    config = replace(
+        QUICK, epochs=60, views=1, learning_rate=3e-3, box_share=0.0, corrective_share=0.0, absent_share=1.0
+    )
     list(Trainer(method, [sample], config=config, embedding=lambda _: embedding).steps())
 
     on = [Prompt(clicks=(Click(x, y),)) for x in (16.0, 24.0, 32.0) for y in (16.0, 24.0, 32.0)]
