@@ -89,7 +89,8 @@ class TrainingSettings(SettingsGroup):
     epochs: Annotated[int, integer(bounds.EPOCHS)] = setting("SAMLOOP_EPOCHS", "most epochs per training", default=200)
     seconds: Annotated[float, number(bounds.TRAINING_SECONDS)] = setting(
         "SAMLOOP_TRAIN_SECONDS",
-        "longest time for which a training learns, seconds; encoding images and measuring masks take time in addition",
+        "longest time for which a training learns, seconds, with the encoding of further views; encoding the images "
+        "themselves and measuring masks take time in addition",
         default=600.0,
     )
     first_seconds: Annotated[float, number(bounds.FIRST_SECONDS)] = setting(
