@@ -29,7 +29,7 @@ from finetuner.training.processes import Processes
 from finetuner.unfinished import Unfinished, run_key
 
 _LAYOUT = 3  # of a saved state; increase it when the program can no longer resume from older states
-_QUICK_ON_A_CPU = 20_000_000  # parameters of an encoder: above those of mobile-sam and edgetam, below those of a ViT
+QUICK_ON_A_CPU = 20_000_000  # parameters of an encoder: above those of mobile-sam and edgetam, below those of a ViT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ class TrainingContext:
 def _encodes_soon(base: BaseModel) -> bool:
     """Whether views of all images are encoded in a small part of a training; a CPU takes seconds an image by a ViT."""
     parameters = sum(weight.numel() for weight in base.model.vision_encoder.parameters())
-    return base.device.type != "cpu" or parameters <= _QUICK_ON_A_CPU
+    return base.device.type != "cpu" or parameters <= QUICK_ON_A_CPU
 
 
 def _learnt_by(model: str | None) -> frozenset[str]:

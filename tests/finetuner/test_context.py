@@ -141,6 +141,6 @@ def test_views_depend_on_epochs_unless_they_take_long_to_encode(
         return TrainingContext.open(Settings(cache_dir=tmp_path), config=config, progress=Mock()).config.views
 
     assert views(TrainConfig()) is None
-    monkeypatch.setattr(context_module, "_QUICK_ON_A_CPU", 1)
+    monkeypatch.setattr(context_module, "QUICK_ON_A_CPU", 1)
     assert views(TrainConfig()) == 1
     assert views(TrainConfig(views=4)) == 4
