@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 _GAIN = re.compile(r"(?P<value>\S+) \((?P<gain>.+)\)")
-_MEASURED = re.compile(r"[Oo]n (?P<machine>(?:\d+ cores|one )[^;]*); commit (?P<commit>[0-9a-f]+\+?(?:, [0-9a-f]+\+?)*)")
+_MEASURED = re.compile(r"[Oo]n (?P<machine>(?:\d+ cores|one )[^;]*); commit (?P<commit>[0-9a-f][0-9a-f+, ]+)")
 
 
 @dataclass(frozen=True, slots=True)
