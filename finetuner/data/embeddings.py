@@ -2,12 +2,12 @@
 
 import copy
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from cachetools import LRUCache
 from PIL import Image
 
 from backend.errors import NothingToLearn, SamloopError, Unavailable
@@ -22,7 +22,7 @@ from finetuner.data.views import View
 from finetuner.patience import is_passing, read_patiently
 
 _OTHER_PROCESS_S = 60.0
-_MOST_PICTURES = 64
+_PICTURE_BYTES = 1 << 30  # 340 pictures of 1024 px
 _DEVICE_BYTES = 1 << 30  # of a GPU's memory: 512 images of SAM's
 _AS_IT_IS = View()
 
@@ -36,17 +36,17 @@ class Embeddings:
         base: provides the encoder.
         disk: the disk cache.
         max_pixels: images with more pixels are refused before they are decoded.
-        most_pictures: that stay in memory, of 3 MB.
+        picture_bytes: of resized images that stay in memory, for trainings through the encoder.
     """
 
     def __init__(
-        self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int, most_pictures: int = _MOST_PICTURES
+        self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int, picture_bytes: int = _PICTURE_BYTES
     ) -> None:
-        self._base, self._disk, self._max_pixels, self._most_pictures = base, disk, max_pixels, most_pictures
+        self._base, self._disk, self._max_pixels = base, disk, max_pixels
         self._near = MemoryEmbeddings(_DEVICE_BYTES)
         self._plain: Embeddings | None = None
         self._sources: dict[str, Callable[[], bytes]] = {}
-        self._pictures: OrderedDict[tuple[str, View], Image.Image] = OrderedDict()
+        self._pictures: LRUCache[tuple[str, View], Image.Image] = LRUCache(picture_bytes, getsizeof=_bytes_of)
 
     def __call__(self, sample: Sample) -> Embedding:
         """The sample's embedding, encoded now if the cache does not have it (any more).
@@ -81,7 +81,7 @@ class Embeddings:
         """The embeddings of the same images by another base's encoder, from the same cache."""
         if base.encoder_fingerprint == self._base.encoder_fingerprint:
             return self
-        other = Embeddings(base, disk=self._disk, max_pixels=self._max_pixels, most_pictures=self._most_pictures)
+        other = Embeddings(base, disk=self._disk, max_pixels=self._max_pixels)
         other._sources, other._pictures = self._sources, self._pictures
         return other
 
@@ -102,13 +102,12 @@ class Embeddings:
             Unavailable: the image cannot be read at the moment.
         """
         key = sample.image_sha256, sample.view
-        if (picture := self._pictures.pop(key, None)) is None:
+        if (picture := self._pictures.get(key)) is None:
             image = self._image(self._data(sample.image_sha256), sample.view)
             height, width = self._base.frame.size_on_canvas(image.height, image.width)
             picture = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        self._pictures[key] = picture
-        if len(self._pictures) > self._most_pictures:
-            self._pictures.popitem(last=False)
+            with suppress(ValueError):  # it alone exceeds the bound
+                self._pictures[key] = picture
         return picture
 
     def ensure(self, image_sha256: str, data: bytes, *, again: Callable[[], bytes]) -> None:
@@ -148,3 +147,7 @@ class Embeddings:
         if view.is_identity:
             return image
         return view.image(image.convert("RGB"), beyond=self._base.frame.mean_colour)
+
+
+def _bytes_of(picture: Image.Image) -> int:
+    return picture.width * picture.height * len(picture.getbands())

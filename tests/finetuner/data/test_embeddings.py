@@ -126,7 +126,7 @@ def test_an_image_that_is_away_for_a_moment_is_something_to_try_again(
 def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kept(
     tiny_base: BaseModel, disk: DiskEmbeddings
 ) -> None:
-    embeddings, read = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS, most_pictures=2), []
+    embeddings, read = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS, picture_bytes=2 * 1024 * 768 * 3), []
     samples = []
     for seed in range(3):
         data = picture(seed)
