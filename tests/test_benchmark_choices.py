@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.choices import CHOICES, DEFAULT, table
+from benchmarks.choices import CHOICES, DEFAULT, VIEWS, table
 from benchmarks.recipes import config_of
 
 
@@ -27,3 +27,10 @@ def test_every_choice_changes_the_default_recipe() -> None:
     default = config_of(["decodes=3000"])
     changed = [replace(default, **changes) for changes in CHOICES.values()]
     assert [choice for choice, config in zip(CHOICES, changed, strict=True) if config == default] == [DEFAULT]
+
+
+def test_other_blocks_are_compared_with_their_first_choice() -> None:
+    reference, other = VIEWS
+    rows = table([_line(reference, click=0.7, box=0.8), _line(other, click=0.75, box=0.8)], against=reference)
+    assert "| one view | 3000 | 0.700 |" in rows
+    assert f"| {DEFAULT} | 3000 | 0.750 (+0.050 [+0.050, +0.050]) |" in rows

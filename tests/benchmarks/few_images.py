@@ -162,13 +162,16 @@ def measure_missing(bench: Bench, names: Sequence[str], *, state: Path) -> Itera
 
 
 @contextmanager
-def open_sets(description: str, *, decodes: int) -> Iterator[tuple[argparse.Namespace, Bench, TrainConfig]]:
+def open_sets(
+    description: str, *, decodes: int, blocks: Sequence[str] = ("few-images",)
+) -> Iterator[tuple[argparse.Namespace, Bench, TrainConfig]]:
     """Read the command line of a benchmark that trains on sets with few decodes, and open its bench."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clones", type=Path, help="the folder with the clones that tests/benchmarks/sets.py names")
     parser.add_argument("--set", choices=SETS, nargs="+", default=["nuclei", "ultrasound"])
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--decodes", type=int, default=decodes)
+    parser.add_argument("--block", choices=blocks, default=blocks[0], help="of docs/results.md")
     given = parser.parse_args()
     prepare_process()
     settings, config = Settings.from_env(), config_of([f"decodes={given.decodes}"])
@@ -182,7 +185,7 @@ def main() -> None:
     with open_sets(__doc__ or "", decodes=1000) as (given, bench, _):
         for line in measure_missing(bench, given.set, state=given.state):
             say(f"{line['set']}, {line['images']} images, {line['decodes']} decodes")
-    write_result("few-images", table([line for line in read_lines(given.state) if line["set"] in given.set]))
+    write_result(given.block, table([line for line in read_lines(given.state) if line["set"] in given.set]))
 
 
 if __name__ == "__main__":
