@@ -23,6 +23,7 @@ from finetuner.patience import is_passing, read_patiently
 
 _OTHER_PROCESS_S = 60.0
 _PICTURE_BYTES = 1 << 30  # 340 pictures of 1024 px
+_FILE_BYTES = 1 << 28
 _DEVICE_BYTES = 1 << 30  # of a GPU's memory: 512 images of SAM's
 _AS_IT_IS = View()
 
@@ -37,16 +38,24 @@ class Embeddings:
         disk: the disk cache.
         max_pixels: images with more pixels are refused before they are decoded.
         picture_bytes: of resized images that stay in memory, for trainings through the encoder.
+        file_bytes: of image files that stay in memory once they were read again, for the views and tiles of the image.
     """
 
     def __init__(
-        self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int, picture_bytes: int = _PICTURE_BYTES
+        self,
+        base: BaseModel,
+        *,
+        disk: DiskEmbeddings,
+        max_pixels: int,
+        picture_bytes: int = _PICTURE_BYTES,
+        file_bytes: int = _FILE_BYTES,
     ) -> None:
         self._base, self._disk, self._max_pixels = base, disk, max_pixels
         self._near = MemoryEmbeddings(_DEVICE_BYTES)
         self._plain: Embeddings | None = None
         self._sources: dict[str, Callable[[], bytes]] = {}
         self._pictures: LRUCache[tuple[str, View], Image.Image] = LRUCache(picture_bytes, getsizeof=_bytes_of)
+        self._files: LRUCache[str, bytes] = LRUCache(file_bytes, getsizeof=len)
 
     def __call__(self, sample: Sample) -> Embedding:
         """The sample's embedding, encoded now if the cache does not have it (any more).
@@ -82,7 +91,7 @@ class Embeddings:
         if base.encoder_fingerprint == self._base.encoder_fingerprint:
             return self
         other = Embeddings(base, disk=self._disk, max_pixels=self._max_pixels)
-        other._sources, other._pictures = self._sources, self._pictures
+        other._sources, other._pictures, other._files = self._sources, self._pictures, self._files
         return other
 
     def suiting(self, predictor: Predictor) -> "Embeddings":
@@ -125,6 +134,8 @@ class Embeddings:
                     self._disk.put(key, self._encode(data))
 
     def _data(self, image_sha256: str) -> bytes:
+        if (kept := self._files.get(image_sha256)) is not None:
+            return kept
         source = self._sources.get(image_sha256)
         try:
             data = b"" if source is None else read_patiently(source)
@@ -137,6 +148,8 @@ class Embeddings:
                 f"the embedding of image {image_sha256[:12]} is gone from the cache folder, and the image has changed "
                 "or is gone too: train again"
             )
+        with suppress(ValueError):  # it alone exceeds the bound
+            self._files[image_sha256] = data
         return data
 
     def _encode(self, data: bytes, view: View = _AS_IT_IS, *, crop: Crop | None = None) -> Embedding:

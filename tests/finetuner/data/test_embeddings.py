@@ -123,10 +123,19 @@ def test_an_image_that_is_away_for_a_moment_is_something_to_try_again(
         embeddings(SAMPLE)
 
 
+@pytest.mark.parametrize(
+    ("picture_bytes", "file_bytes", "expected"),
+    # The one used least recently goes.
+    [(2 * 1024 * 768 * 3, 0, [0, 1, 2, 1]), (0, 0, [0, 1, 0, 2, 0, 1]), (0, 1 << 20, [0, 1, 2])],
+    ids=["two pictures stay", "nothing stays", "all files stay"],
+)
 def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kept(
-    tiny_base: BaseModel, disk: DiskEmbeddings
+    tiny_base: BaseModel, disk: DiskEmbeddings, picture_bytes: int, file_bytes: int, expected: list[int]
 ) -> None:
-    embeddings, read = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS, picture_bytes=2 * 1024 * 768 * 3), []
+    embeddings, read = (
+        Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS, picture_bytes=picture_bytes, file_bytes=file_bytes),
+        [],
+    )
     samples = []
     for seed in range(3):
         data = picture(seed)
@@ -135,10 +144,11 @@ def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kep
         samples.append(Sample(image_sha256=digest, height_px=24, width_px=32, objects=()))
     for index in (0, 1, 0, 2, 0, 1):
         assert embeddings.picture(samples[index]).size == (1024, 768)
-    assert read == [0, 1, 2, 1]  # the one used least recently goes
+    assert read == expected
     other = replace(tiny_base, encoder_fingerprint="another")
     assert embeddings.by(tiny_base) is embeddings
-    assert embeddings.by(other).picture(samples[1]) is embeddings.picture(samples[1])
+    if picture_bytes:
+        assert embeddings.by(other).picture(samples[1]) is embeddings.picture(samples[1])
 
 
 def test_an_adapters_version_with_a_domain_gets_the_bases_embeddings_too(
