@@ -15,9 +15,9 @@ _LONGER = 4  # a training of less than this many times the work or the time ends
 def plan_first(config: TrainConfig, samples: Sequence[Sample], *, seconds: float) -> TrainConfig | None:
     """Return the recipe of the first version, or None if a first version would not pay.
 
-    The first training trains only the decoder, with the same images and seed. It skips the semantic head and the
-    measurement of forgetting. It does not pay before a long training that is short itself. It does not pay in a small
-    project either: every image would teach the first version, and none would be left to compare the two fairly.
+    The first training trains only the decoder, with the same images and seed. It skips further views, the semantic head
+    and the measurement of forgetting. It does not pay before a long training that is short itself. It does not pay in a
+    small project either: every image would teach the first version, and none would be left to compare the two fairly.
 
     Args:
         config: the recipe of the long training.
@@ -37,6 +37,7 @@ def plan_first(config: TrainConfig, samples: Sequence[Sample], *, seconds: float
         method="decoder",
         head="promptable",
         forgetting=False,
+        views=1,
         decodes=_DECODES,
         seconds=seconds,
     )

@@ -21,12 +21,13 @@ def samples(images: int, *, objects: int = 10) -> list[Sample]:
     ]
 
 
-def test_the_first_version_is_a_short_training_of_the_decoder_alone() -> None:
+def test_the_first_version_is_a_short_training_of_the_decoder_alone_by_images_as_they_are() -> None:
     first = plan_first(CONFIG, samples(20), seconds=60.0)
     assert first is not None
     changed = {name for name, value in first.to_json().items() if value != CONFIG.to_json()[name]}
-    assert changed == {"is_first", "method", "head", "forgetting", "decodes", "seconds"}
+    assert changed == {"is_first", "method", "head", "forgetting", "views", "decodes", "seconds"}
     assert (first.method, first.head, first.decodes, first.seconds) == ("decoder", "promptable", 1200, 60.0)
+    assert first.views == 1
 
 
 @pytest.mark.parametrize(
