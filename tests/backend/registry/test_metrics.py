@@ -134,8 +134,9 @@ def test_what_is_written_has_a_version_and_the_names_of_before() -> None:
         "curves": {**UNVERSIONED["curves"], "validation": []},
         "data": {**UNVERSIONED["data"], "empty_images": 0, "divided_regions": 0, "parts": 0},
     }
-    ended_at = {**UNVERSIONED["ended_at"], "mix": None}
-    folds = [{**fold, "ended_at": {**fold["ended_at"], "mix": None}} for fold in UNVERSIONED["split"]["folds"]]
+    later = {"mix": None, "views": None}
+    ended_at = {**UNVERSIONED["ended_at"], **later}
+    folds = [{**fold, "ended_at": {**fold["ended_at"], **later}} for fold in UNVERSIONED["split"]["folds"]]
     added |= {"ended_at": ended_at, "split": {**UNVERSIONED["split"], "folds": folds}}
     measured = {**INTERVALS, "point": {"dice": [0.0, -0.1, 0.1]}}
     assert written == {**UNVERSIONED, **added, "difference": measured}
