@@ -147,6 +147,13 @@ def test_the_summary_takes_of_several_shares_the_one_that_is_served() -> None:
     assert told.count("abc1234") == 1
 
 
+def test_the_summary_names_every_commit_that_measured_a_table_and_no_word_after_them() -> None:
+    measured = "On 2 cores (some); commit abc1234, def5678+, and a note."
+    text = f"| trained on | share | one click |\n| --- | --- | --- |\n| nuclei | 0.75, as served | 0.9 |\n\n{measured}"
+
+    assert "| abc1234, def5678+ |" in summary(f"<!-- tiles: by hand -->\n{text}\n<!-- /tiles -->")
+
+
 def test_the_summary_in_readme_says_what_the_results_say() -> None:
     told = block(pages.README.read_text(), "summary")
     assert told == summary(pages.RESULTS.read_text())

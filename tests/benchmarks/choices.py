@@ -58,8 +58,7 @@ def measure_missing(
         for choice, changes in choices.items():
             if any((line["set"], line["choice"]) == (name, choice) for line in read_lines(state)):
                 continue
-            changed: Any = changes
-            predictor, decodes = learn(bench.context, curve.learnt, config=replace(config, **changed))
+            predictor, decodes = learn(bench.context, curve.learnt, config=replace(config, **changes))
             rows = list(bench.rows(predictor, curve.held_out))
             yield append_line(
                 state, {"set": name, "choice": choice, "decodes": decodes, "commit": commit(), "rows": rows}

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 _GAIN = re.compile(r"(?P<value>\S+) \((?P<gain>.+)\)")
-_MEASURED = re.compile(r"[Oo]n (?P<machine>(?:\d+ cores|one )[^;]*); commit (?P<commit>[0-9a-f][0-9a-f+, ]+)")
+_COMMIT = r"[0-9a-f]{7,}\+?"
+_MEASURED = re.compile(rf"[Oo]n (?P<machine>(?:\d+ cores|one )[^;]*); commit (?P<commit>{_COMMIT}(?:, {_COMMIT})*)")
 
 
 @dataclass(frozen=True, slots=True)
