@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from benchmarks.demo_nuclei import write_sample
 from benchmarks.exports import demo, nuclei, nuclei_ids, write
 from benchmarks.recipes import SETS
-from benchmarks.sets import SOURCES, Source, digest_of
+from benchmarks.sets import SOURCES, Source, digest_of, draw_first, open_clone
 from PIL import Image
 
 from backend.cli.demo.nuclei import FOLDER, MASKS_FILE, sample_nuclei
@@ -157,6 +158,20 @@ def test_food_is_read_without_the_plate_that_it_lies_on(tmp_path: Path) -> None:
     images = ["dataset/train/1.jpg", "dataset/train/2.jpg", "dataset.stage2/train/1.jpg"]
     source = _commit_clone(tmp_path, _source("food"), images=images, notes=notes)
     assert sorted(_read(source, tmp_path)) == [[("Food", (20, 10, 40, 30))], [("Food", (50, 10, 60, 30))]]
+
+
+def test_the_lesions_that_a_training_is_measured_on_are_none_of_those_it_learns_from(tmp_path: Path) -> None:
+    names = [f"dataset/benign/benign ({number}).png" for number in range(8)]
+    learnt = replace(_source("breast lesions of BUSI"), images=3)
+    _commit_clone(tmp_path, learnt, images=[name.replace(".png", "_mask.png") for name in names], notes={})
+    again, drawn = draw_first(names)[3], np.random.default_rng(0).integers(0, 256, (8, 80, 100), dtype=np.uint8)
+    for name, pixels in zip(draw_first(names), drawn, strict=True):
+        Image.fromarray(drawn[0] // 2 + 40 if name == again else pixels).save(tmp_path / "Breast_Cancer" / name)
+    learnt = _commit_clone(tmp_path, learnt, images=[], notes={})
+    clone = open_clone(tmp_path, repository=learnt.repository, commit=learnt.commit)
+    first, others = list(learnt.read(clone, 3)), list(partial(learnt.read, after=3)(clone, 39))
+    assert (len(first), len(others)) == (3, 4)
+    assert not {picture.name for picture in first} & {picture.name for picture in others}
 
 
 def test_a_clone_that_is_missing_is_named_with_the_place_to_put_it(tmp_path: Path) -> None:
