@@ -135,23 +135,28 @@ def mix_by_products(
     Returns:
         The mixed values, in the dtype of `qkv`; there is no gradient.
     """
-    _, n, heads, _, d = map(int, qkv.shape)
+    windows, n, heads, _, d = map(int, qkv.shape)
     out = []
-    for some in torch.split(qkv, max(1, 2 * STRIP_NUMBERS // (heads * n * n))):
+    for some in torch.tensor_split(qkv, -(-windows * heads * n * n // STRIP_NUMBERS)):
         query, key, value = (part.flatten(0, 1) for part in some.permute(3, 0, 2, 1, 4).contiguous())
-        scores = bias.repeat(len(some), 1, 1).baddbmm_(query, key.mT, alpha=d**-0.5)
-        # PyTorch's softmax of such short rows takes three to five times as long as the exponentials in it, and the sums
-        # divide n numbers of a row there, but d here. It also subtracts a row's largest score, which only scores need
-        # whose exponentials are too large or too small to add.
-        shares = scores.exp()
+        # PyTorch's softmax of such short rows takes three to five times as long as the exponentials in it, and divides
+        # n numbers of a row by their sum, where d do here.
+        shares = _score(query, key, bias).exp_()
         total = shares.sum(-1, keepdim=True, dtype=torch.float32)
         least, most = (float(sums) for sums in torch.aminmax(total))
         if least > _LEAST_SUM and most < _MOST_SUM:
             mixed = torch.bmm(shares, value).div_(total)
-        else:
-            mixed = torch.bmm(torch.softmax(scores, dim=-1), value)
+        else:  # a softmax subtracts a row's largest score first
+            mixed = torch.bmm(torch.softmax(_score(query, key, bias), dim=-1), value)
         out.append(mixed.view(len(some), heads, n, d).transpose(1, 2))
     return torch.cat(out)
+
+
+def _score(
+    query: Float[Tensor, "batch n d"], key: Float[Tensor, "batch n d"], bias: Float[Tensor, "heads n n"]
+) -> Float[Tensor, "batch n n"]:
+    """Score every head of every window."""
+    return bias.repeat(len(query) // len(bias), 1, 1).baddbmm_(query, key.mT, alpha=query.shape[-1] ** -0.5)
 
 
 class WindowAttention(nn.Module):
