@@ -109,6 +109,18 @@ def test_recipes_name_every_commit_that_measured_them_once() -> None:
     assert text.splitlines()[-1].endswith("; commit abc1234, def5678.")
 
 
+def test_recipes_compare_boxes_by_the_boundary_too() -> None:
+    rows = {
+        share: [["a", prompt, 0.5 + more, 0.4 + 2 * more] for prompt in ("point", "box")]
+        for share, more in (("0", 0.0), ("1", 0.1))
+    }
+    result = {"set": "food", "changes": [], "decodes": 600, "domain": rows, "photographs": rows, "commit": "abc1234"}
+    names, _, base, trained, *_ = recipes_table([result]).splitlines()
+    place = names.split(" | ").index("box, Boundary IoU")
+    assert base.split(" | ")[place] == "0.400"
+    assert trained.split(" | ")[place] == "0.600 (+0.200 [+0.200, +0.200])"
+
+
 SHARES = {"0": "0.7", "1": "0.6 (-0.1 [-0.2, -0.0])", "0.75, as served": "0.9 (+0.2 [+0.1, +0.3])"}
 
 

@@ -68,6 +68,13 @@ COARSE_TILES = "coarse tiles"
 TILES = "coarse and fine tiles"
 SERVED = "as served"  # tiles where they are chosen, and the base outside
 Row = tuple[str, str, float, float]
+COLUMNS = {  # of the table: of which images, by which prompt, and the measure's place in a row
+    "one click": ("domain", "point", 2),
+    "box": ("domain", "box", 2),
+    "box, Boundary IoU": ("domain", "box", 3),
+    "photographs, one click": ("photographs", "point", 2),
+    "photographs, box": ("photographs", "box", 2),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +241,14 @@ def said(result: dict[str, Any], against: dict[str, Any] | None) -> str:
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Every run by share of the trained weights, with differences to the base; then where that was measured."""
     lines = [
-        "| trained on | recipe | decodes | share | one click | box | photographs, one click | photographs, box |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| trained on | recipe | decodes | share | {' | '.join(COLUMNS)} |",
+        "| --- | --- | --- | --- |" + " --- |" * len(COLUMNS),
     ]
     for result in results:
         for share in result["domain"]:
             cells = [
-                _cell(result[group][share], result[group]["0"], prompt=prompt, is_base=share == "0")
-                for group in ("domain", "photographs")
-                for prompt in ("point", "box")
+                _cell(result[group][share], result[group]["0"], prompt=prompt, place=place, is_base=share == "0")
+                for group, prompt, place in COLUMNS.values()
             ]
             recipe = ", ".join(change for change in result["changes"] if not change.startswith(("decodes", "epochs")))
             lines.append(
@@ -253,8 +259,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"{told}. On {machine()}; commit {commits}."])
 
 
-def _cell(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, is_base: bool) -> str:
-    theirs, values = (np.array([row[2] for row in some if row[1] == prompt]) for some in (base, rows))
+def _cell(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, place: int, is_base: bool) -> str:
+    theirs, values = (np.array([row[place] for row in some if row[1] == prompt]) for some in (base, rows))
     if is_base:
         return f"{values.mean():.3f}"
     images = np.array([row[0] for row in rows if row[1] == prompt])

@@ -40,6 +40,11 @@ def _served(title: str, column: str, *, block: str = "tiles", row: str = "nuclei
     return Line(title, after, before)
 
 
+def _sixty(title: str, column: str) -> Line:
+    title = f"breast ultrasound, 60 images learnt, {title}"
+    return _served(title, column, block="sixty-lesions", row="sixty-lesions")
+
+
 def _official(title: str, row: str, *, block: str = "official") -> Line:
     return Line(title, Cell(block, row, "samloop"), Cell(block, row, "official backend"))
 
@@ -51,8 +56,9 @@ def _gpu(title: str, row: str) -> Line:
 LINES = (
     _served("nuclei on 40 other images, one click: IoU", "one click"),
     _served("nuclei on 40 other images, a box: IoU", "box"),
-    _served("breast ultrasound, 30 images learnt, one click: IoU", "one click", block="ultrasound", row="lesions"),
-    _served("breast ultrasound, 30 images learnt, a box: IoU", "box", block="ultrasound", row="lesions"),
+    _sixty("one click: IoU", "one click"),
+    _sixty("a box: IoU", "box"),
+    _sixty("a box: Boundary IoU", "box, Boundary IoU"),
     _method("nuclei held out, one click: Boundary IoU", "one click, Boundary IoU"),
     _method("nuclei held out: clicks to IoU .85, at most 8", "clicks to IoU .85"),
     Line("nuclei, no prompt: mean IoU of the semantic head", Cell("semantic", "decoder", "mean IoU")),
