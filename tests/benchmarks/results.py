@@ -190,7 +190,7 @@ def _made(folder: Path) -> Path:
 
 def _took(minutes: float) -> str:
     """A part may have needed no training of its own."""
-    return f"{minutes:.0f} minutes in all" if minutes >= 0.5 else "By the trainings above,"
+    return f"{minutes:.0f} minutes in all" if minutes >= 0.5 else "By trainings that another table needed too,"
 
 
 def run(parts: Mapping[str, Callable[[], Iterator[str]]], *, told: Callable[[float], str]) -> list[str]:
