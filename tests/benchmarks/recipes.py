@@ -1,8 +1,8 @@
 """Which recipe a training should have: `python tests/benchmarks/recipes.py CLONES --out FILE [FIELD=VALUE ...]`.
 
 Trains on one set with fields of TrainConfig changed, and measures one click and the true box on images that the
-training has not seen: for `nuclei` those of another draw of BBBC038, for `sixty-lesions` the 39 of BUSI that are not
-among the 60 learnt from, for every other set by two folds. Beside it: what the weights are worth mixed with the
+training has not seen: for `nuclei` those of another draw of BBBC038, for `sixty-lesions` the lesions of BUSI that are
+not among the 60 learnt from, for every other set by two folds. Beside it: what the weights are worth mixed with the
 base's, at several shares, and what is forgotten on COCO's photographs: by the trained decoder alone, and as a version
 is served, with the base outside and small objects in tiles.
 `--weights FOLDER` takes trained weights from there; what it lacks is trained, and left there for the next time.

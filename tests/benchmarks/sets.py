@@ -203,10 +203,9 @@ def _lesions(clone: Clone, count: int, *, after: int = 0) -> Iterator[Picture]:
     others = [_look_of(clone.image(name)) for name in names[:after]]
     for name in names[after : after + count]:
         image, drawn = clone.image(name), f"{name.removesuffix('.png')}_mask"
-        if any(float(_look_of(image) @ other) > _SAME_LESION for other in others):
-            continue
-        masks = [np.array(clone.image(mask, "L")) > 127 for mask in sorted(clone.names) if mask.startswith(drawn)]
-        yield _picture(name, image, "Lesion", masks)
+        if all(float(_look_of(image) @ other) <= _SAME_LESION for other in others):
+            masks = [np.array(clone.image(mask, "L")) > 127 for mask in sorted(clone.names) if mask.startswith(drawn)]
+            yield _picture(name, image, "Lesion", masks)
 
 
 def _look_of(image: Image.Image) -> np.ndarray:

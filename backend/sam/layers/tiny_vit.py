@@ -139,7 +139,7 @@ def mix_by_products(
     out = []
     for some in torch.tensor_split(qkv, -(-windows * heads * n * n // STRIP_NUMBERS)):
         query, key, value = (part.flatten(0, 1) for part in some.permute(3, 0, 2, 1, 4).contiguous())
-        # PyTorch's softmax of such short rows takes three to five times as long as the exponentials in it, and divides
+        # PyTorch's softmax of such short rows takes three to six times as long as the exponentials in it, and divides
         # n numbers of a row by their sum, where d do here.
         shares = _score(query, key, bias).exp_()
         total = shares.sum(-1, keepdim=True, dtype=torch.float32)
