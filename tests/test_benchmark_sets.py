@@ -5,7 +5,6 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +168,7 @@ def test_the_lesions_that_a_training_is_measured_on_are_none_of_those_it_learns_
         Image.fromarray(drawn[0] // 2 + 40 if name == again else pixels).save(tmp_path / "Breast_Cancer" / name)
     learnt = _commit_clone(tmp_path, learnt, images=[], notes={})
     clone = open_clone(tmp_path, repository=learnt.repository, commit=learnt.commit)
-    first, others = list(learnt.read(clone, 3)), list(partial(learnt.read, after=3)(clone, 39))
+    first, others = list(learnt.read(clone, 3)), list(learnt.read(clone, 39, after=3))
     assert (len(first), len(others)) == (3, 4)
     assert not {picture.name for picture in first} & {picture.name for picture in others}
 

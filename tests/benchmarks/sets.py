@@ -203,7 +203,8 @@ def _lesions(clone: Clone, count: int, *, after: int = 0) -> Iterator[Picture]:
     others = [_look_of(clone.image(name)) for name in names[:after]]
     for name in names[after : after + count]:
         image, drawn = clone.image(name), f"{name.removesuffix('.png')}_mask"
-        if all(float(_look_of(image) @ other) <= _SAME_LESION for other in others):
+        look = _look_of(image)
+        if all(look @ other <= _SAME_LESION for other in others):
             masks = [np.array(clone.image(mask, "L")) > 127 for mask in sorted(clone.names) if mask.startswith(drawn)]
             yield _picture(name, image, "Lesion", masks)
 

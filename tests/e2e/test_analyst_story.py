@@ -167,7 +167,7 @@ def test_from_pre_annotation_to_roll_back(
     story.wait(lambda now: now["served"]["version"] == BASE, what="roll back")
     assert ask_for_mask(story.client, story.backend_id, story.tasks[-1]).version == BASE
     browser.get(f"{page}/versions")
-    # On a busy machine, the page that follows the decision may replace this one a moment later.
+    # Beside two busy loops, Chromium showed an empty page at first.
     editor.wait.until(lambda _: "one mask is too loose" in browser.page_source)
 
 

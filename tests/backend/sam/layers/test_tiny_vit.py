@@ -63,7 +63,8 @@ def test_two_products_mix_as_pytorchs_attention_does_whatever_the_scores_and_the
     mixed = mix_by_products(qkv, bias.clone())
 
     expected = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias[None]).transpose(1, 2)
-    torch.testing.assert_close(mixed, expected, rtol=1e-3, atol=1e-3)  # a score near 500 is rounded to 3e-5
+    rounded = {"rtol": 1e-3, "atol": 1e-3} if all_scores else {}  # a score near 500 is rounded to 3e-5
+    torch.testing.assert_close(mixed, expected, **rounded)
 
 
 def test_in_bfloat16_attention_is_as_near_to_float32_without_a_gradient_as_with_one() -> None:
